@@ -1,0 +1,175 @@
+//! The writer's lock: one byte range of `NAME.lock`, held through an open file description of its own.
+//!
+//! Open-file-description locks belong to the description and not to a process: the kernel frees the lock when its last
+//! descriptor is closed, at death too, whatever the pid namespace (fcntl(2)). The description is never mapped, because a mapping
+//! would keep it, and the lock with it, alive. It is not the mailbox itself: who may only read that could take a read lock on it
+//! and keep a writer from starting.
+
+use std::ffi::CStr;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::libc;
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::uio::{pread, pwrite};
+
+use super::clock::Deadline;
+use super::directory::{Directory, check_entry};
+use super::fork::ParentOnly;
+use super::shm::{Unnamed, random_bits};
+use crate::error::{ErrorKind, Fault};
+use crate::name::show;
+
+/// How long a lock that somebody holds is tried before its holder is called a writer: `rm` and a look at the state hold it for
+/// microseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Who holds the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Some process.
+    Somebody,
+    /// Nobody.
+    Nobody,
+    /// There is no lock file, or we may not look at it.
+    Unknown,
+}
+
+/// The lock, held.
+pub struct Lock {
+    file: ParentOnly,
+    bits: [u8; 16],
+}
+
+impl Lock {
+    /// Takes the lock, making its file if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` after [`PATIENCE`].
+    pub fn acquire(directory: &Directory, name: &CStr, mode: u32, owner: Option<u32>) -> Result<Self, Fault> {
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            let file = match open(directory, name, owner)? {
+                Some(file) => file,
+                None => {
+                    make(directory, name, mode)?;
+                    continue;
+                }
+            };
+            if try_lock(&file)? {
+                // It may have lost its name while we waited: a lock on a file that nobody else can find locks out nobody.
+                if is_named(&file, directory, name)? {
+                    return Ok(Self { bits: read_bits(&file)?, file });
+                }
+            } else if patience.is_none_or(Deadline::has_passed) {
+                return Err(Fault::new(ErrorKind::Busy, "another writer has it"));
+            } else {
+                drop(file);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// The 128 random bits of the lock file, which a mailbox made under it records.
+    pub fn bits(&self) -> [u8; 16] {
+        self.bits
+    }
+
+    /// Whether the file that is locked still bears its name.
+    pub fn is_current(&self, directory: &Directory, name: &CStr) -> Result<bool, Fault> {
+        is_named(&self.file, directory, name)
+    }
+
+    /// Whether the file that is locked has lost its name: one system call, no look at the directory.
+    pub fn has_lost_its_name(&self) -> bool {
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+}
+
+/// Who holds the lock of a mailbox, without disturbing anybody.
+pub fn holder(directory: &Directory, name: &CStr) -> Holder {
+    let Ok(fd) = directory.open_entry(name, OFlag::O_RDONLY) else { return Holder::Unknown };
+    let mut lock = range();
+    match fcntl(&fd, FcntlArg::F_OFD_GETLK(&mut lock)) {
+        Ok(_) if lock.l_type == libc::F_UNLCK as libc::c_short => Holder::Nobody,
+        Ok(_) => Holder::Somebody,
+        Err(_) => Holder::Unknown,
+    }
+}
+
+fn range() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+fn open(directory: &Directory, name: &CStr, owner: Option<u32>) -> Result<Option<ParentOnly>, Fault> {
+    let file = match ParentOnly::open(|| directory.open_entry(name, OFlag::O_RDWR)) {
+        Ok(file) => file,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ELOOP) => {
+            return Err(Fault::new(ErrorKind::Untrusted, format!("{} is a symbolic link", show(name))));
+        }
+        Err(errno) => return Err(Fault::system(format!("the lock {} cannot be opened", show(name)), errno)),
+    };
+    let stat = fstat(&file).map_err(|e| Fault::system("the lock cannot be examined", e))?;
+    Ok(check_entry(&stat, SFlag::S_IFREG, &show(name), owner)?.then_some(file))
+}
+
+fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<(), Fault> {
+    let failed = |e: Errno| Fault::system(format!("the lock {} cannot be made", show(name)), e);
+    match Unnamed::new(directory, 16) {
+        Ok(unnamed) => {
+            unnamed
+                .file()
+                .write_all_at(&random_bits()?, 0)
+                .map_err(|e| Fault::system("the lock cannot be written", e))?;
+            directory.settle(unnamed.file(), mode).map_err(failed)?;
+            match unnamed.link(directory, name) {
+                Ok(()) | Err(Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(failed(errno)),
+            }
+        }
+        // Without unnamed files the name comes first, and whoever gets the lock writes the bits (`read_bits`).
+        Err(Fault { source: Some(error), .. }) if Unnamed::is_unsupported(&error) => {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            match openat(directory, name, flags, Mode::from_bits_truncate(mode)) {
+                Ok(fd) => directory.settle(&fd, mode).map_err(failed),
+                Err(Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(failed(errno)),
+            }
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+fn try_lock(file: &ParentOnly) -> Result<bool, Fault> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&range())) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(Fault::system("the lock cannot be taken", errno)),
+    }
+}
+
+fn is_named(file: &ParentOnly, directory: &Directory, name: &CStr) -> Result<bool, Fault> {
+    let ours = fstat(file).map_err(|e| Fault::system("the lock cannot be examined", e))?;
+    let named = directory.look_up(name)?;
+    Ok(named.is_some_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)))
+}
+
+/// Reads the bits, under the lock; writes them first if the file has none.
+fn read_bits(file: &ParentOnly) -> Result<[u8; 16], Fault> {
+    let mut bits = [0; 16];
+    if pread(file, &mut bits, 0).map_err(|e| Fault::system("the lock cannot be read", e))? < bits.len() {
+        bits = random_bits()?;
+        pwrite(file, &bits, 0).map_err(|e| Fault::system("the lock cannot be written", e))?;
+    }
+    Ok(bits)
+}

@@ -1,0 +1,309 @@
+//! The mailbox's file: made complete before it has a name, checked when it is opened, mapped.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::linkat;
+
+use super::directory::{Directory, PERMISSIONS, check_entry, kind_of};
+use crate::error::{ErrorKind, Fault};
+use crate::layout::{self, Geometry, HEADER, Header, Reject, View};
+use crate::name::{Location, Names};
+
+/// 128 bits that nobody can guess and nothing else has.
+pub fn random_bits() -> Result<[u8; 16], Fault> {
+    let mut bits = [0; 16];
+    // SAFETY: `bits` is writable for its length. Up to 256 bytes arrive whole or not at all (getrandom(2)).
+    let got = unsafe { libc::getrandom(bits.as_mut_ptr().cast(), bits.len(), 0) };
+    if got == bits.len() as isize {
+        Ok(bits)
+    } else {
+        Err(Fault::system("no random numbers", io::Error::last_os_error()))
+    }
+}
+
+/// A file without a name yet, all its pages allocated.
+pub struct Unnamed(File);
+
+impl Unnamed {
+    /// Makes one of `length` bytes in the file system of `directory`.
+    pub fn new(directory: &Directory, length: u64) -> Result<Self, Fault> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let fd = openat(directory, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|e| Fault::system(format!("no file can be made in {}", directory.path().display()), e))?;
+        allocate(&fd, length, directory)?;
+        Ok(Self(fd.into()))
+    }
+
+    /// Whether [`new`](Self::new) failed because the file system has no unnamed files (overlayfs before Linux 6.1).
+    pub fn is_unsupported(error: &io::Error) -> bool {
+        matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
+    /// Gives it a name that nothing bears.
+    pub fn link(&self, directory: &Directory, name: &CStr) -> nix::Result<()> {
+        // AT_EMPTY_PATH needs a capability before Linux 6.10, and /proc may be missing: one of them nearly always works (open(2)).
+        match linkat(&self.0, c"", directory, name, AtFlags::AT_EMPTY_PATH) {
+            Err(Errno::ENOENT | Errno::EPERM | Errno::EINVAL) => {}
+            result => return result,
+        }
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        linkat(AT_FDCWD, path.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW)
+    }
+}
+
+/// Allocates all pages now, so that a full file system is an error here and no SIGBUS later.
+fn allocate(file: impl AsFd, length: u64, directory: &Directory) -> Result<(), Fault> {
+    posix_fallocate(file, 0, length as i64)
+        .map_err(|errno| Fault::system(format!("no room for {length} bytes in {}", directory.path().display()), errno))
+}
+
+/// A mailbox being made: nobody finds it before it is complete.
+pub enum Fresh {
+    /// The usual case.
+    Unnamed(Unnamed),
+    /// Without unnamed files: under `NAME.new`, which nobody opens. Removed again if it is not installed.
+    Named(File),
+}
+
+impl Fresh {
+    /// Makes the file, empty. The lock must be held: what a killed maker left as `NAME.new` is removed.
+    pub fn new(directory: &Directory, names: &Names, length: u64) -> Result<Self, Fault> {
+        directory.remove(&names.new)?;
+        match Unnamed::new(directory, length) {
+            Ok(unnamed) => Ok(Self::Unnamed(unnamed)),
+            Err(Fault { source: Some(error), .. }) if Unnamed::is_unsupported(&error) => {
+                let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let fd = openat(directory, names.new.as_c_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+                    .map_err(|e| Fault::system(format!("no file can be made in {}", directory.path().display()), e))?;
+                if let Err(fault) = allocate(&fd, length, directory) {
+                    directory.remove(&names.new)?;
+                    return Err(fault);
+                }
+                Ok(Self::Named(fd.into()))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        match self {
+            Self::Unnamed(unnamed) => unnamed.file(),
+            Self::Named(file) => file,
+        }
+    }
+
+    /// Names it `NAME.new`, ready to be renamed over a mailbox.
+    pub fn stage(&self, directory: &Directory, names: &Names) -> Result<(), Fault> {
+        match self {
+            Self::Unnamed(unnamed) => unnamed.link(directory, &names.new),
+            Self::Named(_) => Ok(()),
+        }
+        .map_err(|e| Fault::system("the new file cannot be named", e))
+    }
+
+    /// Names it `NAME`, which nothing bears; `false` if something does by now.
+    pub fn place(&self, directory: &Directory, names: &Names) -> Result<bool, Fault> {
+        let placed = match self {
+            Self::Unnamed(unnamed) => unnamed.link(directory, &names.mailbox),
+            Self::Named(_) => nix::fcntl::renameat2(
+                directory,
+                names.new.as_c_str(),
+                directory,
+                names.mailbox.as_c_str(),
+                nix::fcntl::RenameFlags::RENAME_NOREPLACE,
+            ),
+        };
+        match placed {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(errno) => Err(Fault::system("the new file cannot be named", errno)),
+        }
+    }
+}
+
+/// Renames `NAME.new` over `NAME`.
+pub fn replace(directory: &Directory, names: &Names) -> Result<(), Fault> {
+    nix::fcntl::renameat(directory, names.new.as_c_str(), directory, names.mailbox.as_c_str())
+        .map_err(|e| Fault::system("the new file cannot take the old one's place", e))
+}
+
+/// A file that was opened and checked.
+pub struct Opened {
+    /// The file.
+    pub file: File,
+    /// Whether we may write to it.
+    pub writable: bool,
+    /// Its header.
+    pub header: Header,
+    /// Its owner, mode and so on.
+    pub stat: FileStat,
+}
+
+impl Opened {
+    /// Opens mailbox `NAME`; `None` if nothing bears the name.
+    pub fn open(directory: &Directory, location: &Location) -> Result<Option<Self>, Fault> {
+        loop {
+            let Some((file, writable)) = Self::open_file(directory, location)? else { return Ok(None) };
+            let stat = fstat(&file).map_err(|e| Fault::system("the file cannot be examined", e))?;
+            if !check_entry(&stat, SFlag::S_IFREG, "what bears the name", location.owner)? {
+                continue;
+            }
+            let header = read_header(&file, &stat)?;
+            return Ok(Some(Self { file, writable, header, stat }));
+        }
+    }
+
+    fn open_file(directory: &Directory, location: &Location) -> Result<Option<(File, bool)>, Fault> {
+        let name = &location.names.mailbox;
+        // A look before the open: to open a device can have effects.
+        let Some(stat) = directory.look_up(name)? else { return Ok(None) };
+        if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+            return Err(Fault::new(ErrorKind::NotAMailbox, format!("what bears the name is {}", kind_of(&stat))));
+        }
+        let mut result = directory.open_entry(name, OFlag::O_RDWR).map(|fd| (fd, true));
+        if matches!(result, Err(Errno::EACCES | Errno::EROFS | Errno::EPERM)) {
+            result = directory.open_entry(name, OFlag::O_RDONLY).map(|fd| (fd, false));
+        }
+        match result {
+            Ok((fd, writable)) => Ok(Some((fd.into(), writable))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ELOOP) => Err(Fault::new(ErrorKind::NotAMailbox, "what bears the name is a symbolic link")),
+            Err(Errno::EACCES) => Err(Fault::system(
+                format!(
+                    "it belongs to user {} and has mode {:04o}; its writer can let others read: --mode 0644",
+                    stat.st_uid,
+                    stat.st_mode & PERMISSIONS
+                ),
+                Errno::EACCES,
+            )),
+            Err(errno) => Err(Fault::system("the file cannot be opened", errno)),
+        }
+    }
+
+    /// Maps it for a reader: the slot read-only, the wait page writable if the file is.
+    pub fn map_to_read(self) -> Result<Shared, Fault> {
+        let Self { file, writable, header: Header { geometry, .. }, .. } = self;
+        let failed = |e| Fault::system("the file cannot be mapped", e);
+        let whole = MmapOptions::new().len(geometry.footprint() as usize).map_raw_read_only(&file).map_err(failed)?;
+        let wait = if writable {
+            let wait_page = MmapOptions::new().offset(geometry.wait_page()).len(geometry.page as usize).map_raw(&file);
+            Some(wait_page.map_err(failed)?)
+        } else {
+            None
+        };
+        Ok(Shared::new(file, geometry, writable, whole, wait))
+    }
+
+    /// Maps it for a writer.
+    pub fn map_to_write(self, directory: &Directory) -> Result<Shared, Fault> {
+        let Self { file, writable, header: Header { geometry, .. }, stat } = self;
+        if !writable {
+            let mode = stat.st_mode & PERMISSIONS;
+            return Err(Fault::system(
+                format!("it belongs to user {} and has mode {mode:04o}: it can be read, not written", stat.st_uid),
+                Errno::EACCES,
+            ));
+        }
+        if (stat.st_blocks as u64) * 512 < geometry.footprint() {
+            allocate(&file, geometry.footprint(), directory)?;
+        }
+        map_whole(file, geometry)
+    }
+}
+
+/// Maps a file that we may write, all of it writable.
+pub fn map_whole(file: File, geometry: Geometry) -> Result<Shared, Fault> {
+    let whole = MmapOptions::new()
+        .len(geometry.footprint() as usize)
+        .map_raw(&file)
+        .map_err(|e| Fault::system("the file cannot be mapped", e))?;
+    Ok(Shared::new(file, geometry, true, whole, None))
+}
+
+fn read_header(file: &File, stat: &FileStat) -> Result<Header, Fault> {
+    let length = stat.st_size as u64;
+    let reject = |reject: Reject| {
+        let kind = match reject {
+            Reject::Version(_) => ErrorKind::UnsupportedLayout,
+            Reject::Field(_) | Reject::Truncated { .. } => ErrorKind::Damaged,
+            _ => ErrorKind::NotAMailbox,
+        };
+        Fault::new(kind, format!("{reject}"))
+    };
+    let mut bytes = [0; HEADER];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => layout::parse(&bytes, length).map_err(reject),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(reject(Reject::Short(length))),
+        Err(error) => Err(Fault::system("the file cannot be read", error)),
+    }
+}
+
+/// A mailbox in memory: its words by way of [`View`], its file for as long as it is mapped.
+pub struct Shared {
+    view: View,
+    geometry: Geometry,
+    file: File,
+    writable: bool,
+    // Unmapped when dropped, after the view, which only this owns.
+    _whole: MmapRaw,
+    _wait: Option<MmapRaw>,
+}
+
+impl Shared {
+    fn new(file: File, geometry: Geometry, writable: bool, whole: MmapRaw, wait: Option<MmapRaw>) -> Self {
+        let wait_page = match &wait {
+            Some(wait) => wait.as_ptr(),
+            None => whole.as_ptr().wrapping_add(geometry.page as usize),
+        };
+        // SAFETY: `whole` maps `footprint` bytes of a file that is at least that long (`parse`, or allocated by us; nobody
+        // shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when this is dropped, and
+        // the view does not leave it. All processes follow the layout.
+        let view = unsafe { View::new(whole.as_ptr(), wait_page, &geometry) };
+        Self { view, geometry, file, writable, _whole: whole, _wait: wait }
+    }
+
+    /// The numbers of its header.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Whether the wait page may be written.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// The file's owner, mode, number of names.
+    pub fn stat(&self) -> Result<FileStat, Fault> {
+        fstat(&self.file).map_err(|e| Fault::system("the file cannot be examined", e))
+    }
+
+    /// Whether the file has lost its name.
+    pub fn has_lost_its_name(&self) -> bool {
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+}
+
+impl Deref for Shared {
+    type Target = View;
+
+    #[inline(always)]
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}

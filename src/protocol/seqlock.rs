@@ -1,0 +1,526 @@
+//! The slot: publishing a line in one of several banks, reading the newest, recovering after a death.
+//!
+//! Message `n` lives in bank `n mod banks`. A bank's sequence says what it holds:
+//!
+//! ```text
+//!    sequence 2m                 2n - 1                    2n
+//!   ┌────────────┐ begin_write ┌────────────┐ end_write ┌────────────┐
+//!   │ holds m    │────────────>│ n is being │──────────>│ holds n    │      n = m + banks
+//!   │ (0: none)  │             │ written    │           │            │
+//!   └────────────┘             └────────────┘           └────────────┘
+//! ```
+//!
+//! Only the writer takes these arrows, and a sequence never decreases within an instance. A reader copies the content
+//! between two looks at the sequence and keeps it only if both found `2n`.
+
+use super::copy;
+use super::sync::{self, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Site};
+
+/// One physical copy of the slot.
+#[derive(Clone, Copy)]
+pub struct Bank<'a> {
+    /// Even, `2n`: holds message `n`, stable (0: none yet); odd, `2n - 1`: message `n` is being written. Written only by
+    /// the writer, never decreases within an instance.
+    pub sequence: &'a AtomicU64,
+    /// Bytes of the line; written only by the writer, while the sequence is odd.
+    pub length: &'a AtomicU64,
+    /// When the line was published, in nanoseconds of `CLOCK_BOOTTIME`, or 0; written like `length`.
+    pub time: &'a AtomicU64,
+    /// The line, in words; written like `length`.
+    pub payload: &'a [AtomicU64],
+}
+
+/// The shared words of a mailbox that hold its line.
+pub trait Slot {
+    /// Number of the newest message that was announced, 0 if there is none. Written only by the writer, never decreases
+    /// within an instance, and never ahead of the banks: whoever reads `n` here finds a sequence of at least `2n`.
+    fn latest(&self) -> &AtomicU64;
+
+    /// How many banks there are: a power of two.
+    fn banks(&self) -> u64;
+
+    /// Most bytes in a line.
+    fn capacity(&self) -> usize;
+
+    /// The bank of message `number`: `number mod banks`.
+    fn bank(&self, number: u64) -> Bank<'_>;
+}
+
+/// The sequence of a bank that holds message `number`.
+#[inline(always)]
+pub const fn sequence_of(number: u64) -> u64 {
+    // Wrapping: a damaged `latest` must not be a panic. Honest numbers stay below 2^63 for 292 years of 10^9 a second.
+    number.wrapping_mul(2)
+}
+
+/// Publishes `bytes` as message `number`, which is one more than the last. Wait-free.
+///
+/// Until this returns, and also if the writer dies inside, readers find message `number - 1` or `number`, whole (with
+/// one bank, where the old line is overwritten in place, they may find nothing).
+///
+/// # Panics
+///
+/// If the line is longer than the bank's payload.
+#[inline]
+pub fn publish(slot: &impl Slot, number: u64, time: u64, bytes: &[u8]) {
+    let bank = slot.bank(number);
+    begin_write(bank, number);
+    bank.length.store(bytes.len() as u64, Relaxed);
+    bank.time.store(time, Relaxed);
+    copy::store(bank.payload, bytes);
+    end_write(bank, number);
+    announce(slot, number);
+}
+
+/// Marks the bank: its old content may no longer be used.
+#[inline(always)]
+pub fn begin_write(bank: Bank<'_>, number: u64) {
+    bank.sequence.store(sequence_of(number).wrapping_sub(1), Relaxed);
+    // ORDERING [mark]: Release fence, pairs with [validate] in `read_attempt`. The odd sequence must be visible before
+    // any word of the content; if it were not, a lapped reader could copy new words and still find the old even sequence
+    // when it validates. A Release *store* would not do: it orders what comes before it, not after.
+    sync::fence(Site::Mark, Release);
+}
+
+/// Publishes what was written to the bank.
+#[inline(always)]
+pub fn end_write(bank: Bank<'_>, number: u64) {
+    // ORDERING [publish]: Release, pairs with [saw-sequence] in `read_attempt`: a reader that finds `2n` finds the
+    // content of message n. Relaxed, a reader that came by the bank alone would copy old words under the new number.
+    sync::store_release(Site::Publish, bank.sequence, sequence_of(number));
+}
+
+/// Tells those who do not watch the bank that message `number` is there.
+#[inline(always)]
+pub fn announce(slot: &impl Slot, number: u64) {
+    // ORDERING [latest]: SeqCst, for two pairs. As a Release it pairs with [saw-latest] in `look`: `latest` is never
+    // ahead of the banks. As a SeqCst store before the SeqCst load [waiters] in `Eventcount::waiters` it pairs with
+    // [arm] and [armed]: publish mine, then look at yours, on both sides, so that not both can miss the other. With
+    // Release a reader goes to sleep on a line that is there, on x86 too (the store waits in the store buffer).
+    sync::store_seqcst(Site::Latest, slot.latest(), number);
+}
+
+/// The newest message that was announced; what a reader looks at when it is about to sleep.
+#[inline(always)]
+pub fn announced(slot: &impl Slot) -> u64 {
+    // ORDERING: Relaxed. After [armed] it is the reader's half of that pair; elsewhere its age does not matter.
+    slot.latest().load(Relaxed)
+}
+
+/// The newest message that anybody can have seen, for a reader that starts behind it.
+pub fn newest(slot: &impl Slot) -> u64 {
+    let backoff = sync::Backoff::new();
+    for _ in 0..MOTIONLESS {
+        if let Look::Newest(newest) = look(slot, 0) {
+            return newest;
+        }
+        backoff.snooze();
+    }
+    announced(slot)
+}
+
+/// Whether a message newer than `held` may be there; the cheapest look, one load of the line that will change next.
+///
+/// `false` is certain: numbers are consecutive, so nothing newer exists while the bank of `held + 1` holds less than it.
+#[inline(always)]
+pub fn has_newer(slot: &impl Slot, held: u64) -> bool {
+    let next = held.wrapping_add(1);
+    // ORDERING: Relaxed suffices. That publish k has returned before this load (the reader knows it by other means, which
+    // carry the order) makes the load see at least its sequence, by coherence. Whoever goes on calls `look`, which fences.
+    slot.bank(next).sequence.load(Relaxed) >= sequence_of(next)
+}
+
+/// What a look at the slot found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The newest message, or the number that was held if there is no newer one (0: there is none at all).
+    Newest(u64),
+    /// The writer passed by at least a whole round of banks during the look: look again.
+    Lapped,
+}
+
+/// Finds the number of the newest message, not below `held`, the number that this reader has returned last. Wait-free.
+///
+/// A reader that keeps up never loads `latest`, whose line the writer changes with every message.
+#[inline]
+pub fn look(slot: &impl Slot, held: u64) -> Look {
+    match look_ahead(slot, held) {
+        Look::Lapped => {}
+        newest => return newest,
+    }
+    let latest = slot.latest().load(Relaxed);
+    // ORDERING [saw-latest]: Acquire fence, pairs with [latest] in `announce`. `latest = n` was stored after bank n's
+    // sequence, so what is loaded from the banks below is at least that; a smaller sequence is then damage, no race.
+    sync::fence(Site::SawLatest, Acquire);
+    // A reader that spins takes message n from its bank before `latest` says n: going by `latest` alone would send it
+    // back to n - 1.
+    look_ahead(slot, latest.max(held))
+}
+
+/// Finds the newest message from `known` on, by the banks alone.
+///
+/// Needed after `latest` too: the writer may have stopped, for ever, between `end_write` and `announce`, and another
+/// reader may have the line already and have told somebody.
+#[inline]
+fn look_ahead(slot: &impl Slot, known: u64) -> Look {
+    let mut newest = known;
+    loop {
+        let next = newest.wrapping_add(1);
+        let sequence = slot.bank(next).sequence.load(Relaxed);
+        if sequence < sequence_of(next) {
+            return Look::Newest(newest);
+        }
+        if sequence > sequence_of(next) {
+            return Look::Lapped;
+        }
+        newest = next;
+    }
+}
+
+/// How one attempt to read a message ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The line is in the buffer, whole.
+    Read {
+        /// Bytes of the line: the first ones of the buffer.
+        length: usize,
+        /// See [`Bank::time`].
+        time: u64,
+    },
+    /// The writer has begun to overwrite the bank, so that newer messages exist or are being made: look again.
+    Lapped,
+    /// The bank holds less than was announced: not the work of a writer.
+    Behind,
+}
+
+/// Tries once to copy message `number`, which `look` found, into `buffer`, which grows if it must and never shrinks.
+///
+/// Wait-free. No reader writes to the slot, so any number of them read at the same time without a trace.
+#[inline]
+pub fn read_attempt(slot: &impl Slot, number: u64, buffer: &mut Vec<u8>) -> Attempt {
+    let bank = slot.bank(number);
+    let wanted = sequence_of(number);
+    let sequence = bank.sequence.load(Relaxed);
+    // ORDERING [saw-sequence]: Acquire fence, pairs with [publish] in `end_write`: after `2n`, the content of message n
+    // or newer. Without it the loads below could be satisfied before the sequence's (a branch orders no loads).
+    sync::fence(Site::SawSequence, Acquire);
+    if sequence != wanted {
+        return if sequence > wanted { Attempt::Lapped } else { Attempt::Behind };
+    }
+    // Clamped before use: the length is of another message if the writer is overwriting it, and anything if the file is
+    // damaged.
+    let length = bank.length.load(Relaxed).min(slot.capacity() as u64) as usize;
+    let time = bank.time.load(Relaxed);
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    copy::load(bank.payload, &mut buffer[..length]);
+    // ORDERING [validate]: Acquire fence, pairs with [mark] in `begin_write`. If any load above saw a word of a later
+    // message, the load below sees that message's odd sequence or a later one. An Acquire load in place of fence and
+    // load would not do: it orders what comes after it, not before.
+    sync::fence(Site::Validate, Acquire);
+    if bank.sequence.load(Relaxed) != wanted {
+        return Attempt::Lapped;
+    }
+    Attempt::Read { length, time }
+}
+
+/// What reading the newest line came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Message `number` is in the buffer, whole.
+    Line {
+        /// Its number.
+        number: u64,
+        /// Bytes of the line: the first ones of the buffer.
+        length: usize,
+        /// See [`Bank::time`].
+        time: u64,
+    },
+    /// There is nothing newer than what is held.
+    Nothing,
+    /// The only bank is being written, or was when its writer died.
+    Unfinished,
+    /// The slot contradicts itself.
+    Damaged,
+}
+
+/// Attempts without any movement of the slot, after which a reader stops trying. An honest writer's stores are all visible
+/// long before that.
+const MOTIONLESS: u32 = 10_000;
+
+/// Reads the newest message into `buffer` if its number is greater than `held`, or at least `held` if `again`; counts the
+/// attempts that failed in `retries`.
+///
+/// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move.
+#[inline]
+pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
+    match attempt_newest(slot, held, again, buffer) {
+        Some(reading) => reading,
+        None => read_newest_again(slot, held, again, buffer, retries),
+    }
+}
+
+/// One look and one attempt; `None` if the writer passed by.
+#[inline]
+fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>) -> Option<Reading> {
+    let Look::Newest(number) = look(slot, held) else { return None };
+    if number == 0 || number < held || (number == held && !again) {
+        return Some(Reading::Nothing);
+    }
+    match read_attempt(slot, number, buffer) {
+        Attempt::Read { length, time } => Some(Reading::Line { number, length, time }),
+        Attempt::Lapped => None,
+        Attempt::Behind => Some(Reading::Damaged),
+    }
+}
+
+#[cold]
+fn read_newest_again(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
+    let backoff = sync::Backoff::new();
+    let (mut before, mut motionless) = (None, 0);
+    loop {
+        *retries += 1;
+        let latest = announced(slot);
+        motionless = if before == Some(latest) { motionless + 1 } else { 0 };
+        before = Some(latest);
+        if motionless > MOTIONLESS {
+            return if slot.banks() == 1 { Reading::Unfinished } else { Reading::Damaged };
+        }
+        backoff.snooze();
+        if let Some(reading) = attempt_newest(slot, held, again, buffer) {
+            return reading;
+        }
+    }
+}
+
+/// A bank that no writer can have left like this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Index of the bank.
+    pub bank: u64,
+    /// What stands in its sequence.
+    pub sequence: u64,
+    /// What stands in `latest`.
+    pub latest: u64,
+}
+
+/// Repairs `latest` after the death of a writer and returns it; the next message is one more.
+///
+/// Called by the one process that holds the writer's lock. May itself be killed and called again. `latest` becomes the
+/// greatest number that any reader can have seen: a line that was published and not announced counts, one that was only
+/// begun does not, and its number is used again, for the first time in anybody's eyes.
+///
+/// # Errors
+///
+/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`.
+pub fn recover(slot: &impl Slot) -> Result<u64, Damage> {
+    // ORDERING: Relaxed. The lock that we got was released by the kernel after the last store of the dead writer, and
+    // whoever holds it is alone: these loads see the last values.
+    let announced = slot.latest().load(Relaxed);
+    let mut latest = announced;
+    for index in 0..slot.banks() {
+        let sequence = slot.bank(index).sequence.load(Relaxed);
+        let number = sequence.div_ceil(2);
+        let belongs = number & (slot.banks() - 1) == index && number <= announced.saturating_add(1);
+        if sequence != 0 && !belongs {
+            return Err(Damage { bank: index, sequence, latest: announced });
+        }
+        latest = latest.max(sequence / 2);
+    }
+    announce(slot, latest);
+    Ok(latest)
+}
+
+#[cfg(all(test, not(loom)))]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A slot in ordinary memory.
+    pub struct Boxed {
+        latest: AtomicU64,
+        words: Vec<[AtomicU64; 3]>,
+        payload: Vec<Vec<AtomicU64>>,
+    }
+
+    impl Boxed {
+        pub fn new(banks: usize, words: usize) -> Self {
+            Self {
+                latest: AtomicU64::new(0),
+                words: (0..banks).map(|_| [0; 3].map(AtomicU64::new)).collect(),
+                payload: (0..banks).map(|_| (0..words).map(|_| AtomicU64::new(0)).collect()).collect(),
+            }
+        }
+    }
+
+    impl Slot for Boxed {
+        fn latest(&self) -> &AtomicU64 {
+            &self.latest
+        }
+        fn banks(&self) -> u64 {
+            self.words.len() as u64
+        }
+        fn capacity(&self) -> usize {
+            self.payload[0].len() * copy::WORD
+        }
+        fn bank(&self, number: u64) -> Bank<'_> {
+            let index = number as usize & (self.words.len() - 1);
+            let [sequence, length, time] = &self.words[index];
+            Bank { sequence, length, time, payload: &self.payload[index] }
+        }
+    }
+
+    fn read(slot: &Boxed, held: u64) -> (u64, Option<Vec<u8>>) {
+        let Look::Newest(number) = look(slot, held) else { panic!("lapped without a writer") };
+        if number == 0 {
+            return (0, None);
+        }
+        let mut buffer = Vec::new();
+        match read_attempt(slot, number, &mut buffer) {
+            Attempt::Read { length, .. } => (number, Some(buffer[..length].to_vec())),
+            _ => (number, None),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_newest_line_is_read(
+            lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20),
+            banks in prop_oneof![Just(1usize), Just(2), Just(4), Just(8)],
+        ) {
+            let slot = Boxed::new(banks, 5);
+            for (index, line) in lines.iter().enumerate() {
+                prop_assert!(!has_newer(&slot, index as u64));
+                publish(&slot, index as u64 + 1, 0, line);
+                prop_assert!(has_newer(&slot, index as u64));
+                prop_assert_eq!(read(&slot, index as u64), (index as u64 + 1, Some(line.clone())));
+            }
+            prop_assert_eq!(read(&slot, 0), (lines.len() as u64, lines.last().cloned()));
+        }
+
+        /// Stops a publish after each of its steps, as a kill would, and lets a second writer take over.
+        #[test]
+        fn a_writer_killed_at_any_step_loses_nothing(
+            before in 1u64..20,
+            stop in 0usize..5,
+            banks in prop_oneof![Just(2usize), Just(4), Just(8)],
+        ) {
+            let slot = Boxed::new(banks, 5);
+            for number in 1..=before {
+                publish(&slot, number, 0, &number.to_le_bytes());
+            }
+            let next = before + 1;
+            let bank = slot.bank(next);
+            let published = stop >= 3;
+            if stop >= 1 { begin_write(bank, next); }
+            if stop >= 2 { bank.length.store(8, Relaxed); copy::store(bank.payload, &next.to_le_bytes()); }
+            if stop >= 3 { end_write(bank, next); }
+            if stop >= 4 { announce(&slot, next); }
+
+            let newest = if published { next } else { before };
+            prop_assert_eq!(read(&slot, 0), (newest, Some(newest.to_le_bytes().to_vec())));
+            prop_assert_eq!(recover(&slot), Ok(newest));
+            prop_assert_eq!(recover(&slot), Ok(newest), "recovery can be repeated");
+            prop_assert_eq!(read(&slot, 0), (newest, Some(newest.to_le_bytes().to_vec())));
+            publish(&slot, newest + 1, 0, b"again");
+            prop_assert_eq!(read(&slot, newest), (newest + 1, Some(b"again".to_vec())));
+        }
+    }
+
+    #[test]
+    fn one_bank_killed_in_the_middle_holds_nothing() {
+        let slot = Boxed::new(1, 5);
+        publish(&slot, 1, 0, b"one");
+        begin_write(slot.bank(2), 2);
+        assert_eq!(look(&slot, 0), Look::Newest(1));
+        assert_eq!(read_attempt(&slot, 1, &mut Vec::new()), Attempt::Lapped);
+        assert_eq!(recover(&slot), Ok(1));
+        publish(&slot, 2, 0, b"two");
+        assert_eq!(read(&slot, 0), (2, Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn a_published_line_counts_before_it_is_announced() {
+        let slot = Boxed::new(4, 5);
+        publish(&slot, 1, 0, b"one");
+        slot.latest.store(0, Relaxed);
+        assert_eq!(look(&slot, 0), Look::Newest(1));
+    }
+
+    #[test]
+    fn a_lapped_look_says_so() {
+        let slot = Boxed::new(2, 5);
+        for number in 1..=4 {
+            publish(&slot, number, 0, b"");
+        }
+        slot.latest.store(1, Relaxed);
+        assert_eq!(look(&slot, 0), Look::Lapped);
+        assert_eq!(read_attempt(&slot, 2, &mut Vec::new()), Attempt::Lapped);
+    }
+
+    #[test]
+    fn damage_is_said() {
+        for (bank, sequence) in [(0, 2), (1, 4), (1, 10), (3, 2 * 7), (2, 2 * 6 - 1)] {
+            let slot = Boxed::new(4, 5);
+            for number in 1..=4 {
+                publish(&slot, number, 0, b"");
+            }
+            slot.words[bank][0].store(sequence, Relaxed);
+            let found = recover(&slot);
+            if (bank, sequence) == (1, 10) {
+                assert_eq!(found, Ok(5), "published, not announced: no damage");
+            } else {
+                assert_eq!(found, Err(Damage { bank: bank as u64, sequence, latest: 4 }));
+            }
+        }
+    }
+
+    #[test]
+    fn latest_ahead_of_its_bank_is_damage_and_no_wait() {
+        let slot = Boxed::new(4, 5);
+        for number in 1..=5 {
+            publish(&slot, number, 0, b"");
+        }
+        slot.latest.store(1000, Relaxed);
+        assert_eq!(look(&slot, 0), Look::Newest(1000));
+        assert_eq!(read_attempt(&slot, 1000, &mut Vec::new()), Attempt::Behind);
+    }
+
+    #[test]
+    fn a_slot_that_contradicts_itself_ends_the_read() {
+        let slot = Boxed::new(2, 5);
+        publish(&slot, 1, 0, b"one");
+        slot.words[0][0].store(2 * 100, Relaxed);
+        let mut retries = 0;
+        assert_eq!(read_newest(&slot, 0, false, &mut Vec::new(), &mut retries), Reading::Damaged);
+        assert!(retries >= MOTIONLESS.into());
+    }
+
+    #[test]
+    fn an_unfinished_line_in_the_only_bank_ends_the_read() {
+        let slot = Boxed::new(1, 5);
+        publish(&slot, 1, 0, b"one");
+        begin_write(slot.bank(2), 2);
+        assert_eq!(read_newest(&slot, 0, false, &mut Vec::new(), &mut 0), Reading::Unfinished);
+        assert_eq!(read_newest(&slot, 1, false, &mut Vec::new(), &mut 0), Reading::Nothing);
+    }
+
+    #[test]
+    fn what_is_held_is_read_again_only_when_asked() {
+        let slot = Boxed::new(4, 5);
+        publish(&slot, 1, 7, b"one");
+        let mut buffer = Vec::new();
+        assert_eq!(read_newest(&slot, 1, false, &mut buffer, &mut 0), Reading::Nothing);
+        assert_eq!(read_newest(&slot, 1, true, &mut buffer, &mut 0), Reading::Line { number: 1, length: 3, time: 7 });
+        assert_eq!(&buffer[..3], b"one");
+    }
+
+    #[test]
+    fn a_length_beyond_the_bank_is_clamped() {
+        let slot = Boxed::new(4, 5);
+        publish(&slot, 1, 0, b"one");
+        slot.words[1][1].store(u64::MAX, Relaxed);
+        assert_eq!(read_attempt(&slot, 1, &mut Vec::new()), Attempt::Read { length: 40, time: 0 });
+    }
+}

@@ -1,0 +1,616 @@
+//! [`Reader`]: gets the newest line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::doorbell::{Doorbell, Watching};
+use crate::error::{Error, ErrorKind, Fault, Result};
+use crate::name::Location;
+use crate::options::Options;
+use crate::os::clock::{Deadline, boottime, earlier};
+use crate::os::directory::Directory;
+use crate::os::futex;
+use crate::os::lock::{self, Holder};
+use crate::os::poll::{Watch, wait_for_change};
+use crate::os::shm::{Opened, Shared};
+use crate::protocol::eventcount::{BELL, FUTEX, Wait};
+use crate::protocol::seqlock::{self, Reading};
+use crate::protocol::sync::Ordering::Relaxed;
+use crate::spin::Spin;
+
+/// Nobody sleeps longer than this without a look of its own: the bound on everything that another process, dying, stopped or
+/// hostile, can do to a sleeper.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+/// How long one that cannot be woken sleeps: from this ...
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
+/// ... doubling, to this.
+pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(10);
+/// A reader that never sleeps asks every so many empty looks whether its file still has its name.
+const ASK_EVERY: u32 = 1024;
+
+/// A reader of a mailbox, one of any number.
+///
+/// Gets the newest line, each at most once, in order; what was published in between is passed over and counted. Waits for a line
+/// without using the processor, through restarts of the writer, growth, removal and re-creation of the mailbox. Never delays the
+/// writer or another reader, whatever it does and wherever it is stopped.
+///
+/// # Progress
+///
+/// [`try_read`](Self::try_read) and [`latest`](Self::latest) are lock-free: they try again only when the writer has passed by the
+/// whole ring of banks during the copy. The others block. With four banks, a reader of 64 KiB against a writer in a tight loop
+/// tries again less than once in a hundred reads ([`retries`](Self::retries) counts).
+pub struct Reader {
+    location: Location,
+    /// The file, if there is one.
+    attached: Option<Shared>,
+    /// Counts the files that were attached.
+    attachments: u64,
+    /// The instance that `held` belongs to.
+    instance: Option<[u8; 16]>,
+    /// Number of the message of this instance that was returned last; 0: none.
+    held: u64,
+    /// Whether any line was returned at all, of any instance.
+    has_returned: bool,
+    /// The line returned last; grows, never shrinks.
+    buffer: Vec<u8>,
+    retries: u64,
+    spin: Spin,
+    nap: Duration,
+    empty_looks: u32,
+    /// `leaving` was set while the file still had its name: the epoch before the question. Asked again when it has moved.
+    leaving_asked: Option<u32>,
+    /// Waiting for a mailbox: the directory that is watched.
+    watch: Option<Watch>,
+    doorbell: Option<Watching>,
+}
+
+/// A line, in its reader's buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message<'a> {
+    /// Its number: 1 for the first line of a mailbox, one more for each.
+    pub number: u64,
+    /// How many lines were passed over since the one that this reader returned last; 0 for its first line.
+    pub missed: u64,
+    /// How long ago it was published, if its writer stored the time.
+    pub age: Option<Duration>,
+    /// The line.
+    pub bytes: &'a [u8],
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("number", &self.number)
+            .field("missed", &self.missed)
+            .field("age", &self.age)
+            .field("bytes", &self.bytes.escape_ascii().to_string())
+            .finish()
+    }
+}
+
+/// Whether a mailbox has a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriterState {
+    /// A process holds the writer's lock.
+    Alive,
+    /// Nobody does.
+    Gone,
+    /// It cannot be known: there is no lock file, or this user may not look at it.
+    Unknown,
+}
+
+impl From<Holder> for WriterState {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Somebody => Self::Alive,
+            Holder::Nobody => Self::Gone,
+            Holder::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// A line that was read into the buffer.
+struct Line {
+    number: u64,
+    missed: u64,
+    length: usize,
+    time: u64,
+}
+
+/// What a look for a line came to.
+enum Look {
+    Line(Line),
+    Nothing,
+    /// One bank, and no line in it at the moment.
+    Unfinished,
+}
+
+impl Reader {
+    /// Opens `name` for reading. See [`Options::wait_for_mailbox`] for a reader that comes before its mailbox.
+    ///
+    /// # Errors
+    ///
+    /// * [`ErrorKind::NotFound`]: there is no such mailbox.
+    /// * [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Io`].
+    /// * [`ErrorKind::NotAMailbox`], [`ErrorKind::UnsupportedLayout`], [`ErrorKind::Damaged`], [`ErrorKind::Untrusted`]: what is
+    ///   there, or where it is, is not fit for use; the text says why, and what to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let name = directory.path().join("temperature");
+    /// # let mut writer = shm_mailbox::Writer::create(&name)?;
+    /// # writer.publish(b"21.5")?;
+    /// let mut reader = shm_mailbox::Reader::open(&name)?;
+    /// let message = reader.read()?; // blocks until there is a line
+    /// assert_eq!((message.number, message.bytes), (1, &b"21.5"[..]));
+    /// assert!(reader.try_read()?.is_none()); // nothing new
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(name: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(name)
+    }
+
+    pub(crate) fn with(location: Location, options: &Options) -> std::result::Result<Self, Fault> {
+        let mut reader = Self {
+            location,
+            attached: None,
+            attachments: 0,
+            instance: None,
+            held: 0,
+            has_returned: false,
+            buffer: Vec::new(),
+            retries: 0,
+            spin: Spin::new(),
+            nap: SHORTEST_NAP,
+            empty_looks: 0,
+            leaving_asked: None,
+            watch: None,
+            doorbell: None,
+        };
+        let found = reader.attach(options.wait_for_mailbox)?;
+        if !found && !options.wait_for_mailbox {
+            return Err(Fault::new(ErrorKind::NotFound, "there is no such mailbox"));
+        }
+        if options.skip_current
+            && let Some(shared) = &reader.attached
+        {
+            reader.held = seqlock::newest(&**shared);
+        }
+        Ok(reader)
+    }
+
+    /// Returns the newest line that this reader has not returned before, or `None` if there is nothing new.
+    ///
+    /// Never blocks and never delays the writer. Lines published in between are conflated: only the newest is returned, and
+    /// [`Message::missed`] says how many were passed over. Once this has returned message *n*, it will never return an older one
+    /// of the same instance; a newer one may appear at any moment.
+    ///
+    /// Also consumes the event of this reader's [`Doorbell`], if it returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Damaged`] if the mailbox contradicts itself; and what [`open`](Self::open) can say, if another file is under
+    /// the name by now. A dead writer is no error: its last line stays. Nor is a removed mailbox: the reader finds nothing until
+    /// there is a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let name = directory.path().join("temperature");
+    /// # let mut writer = shm_mailbox::Writer::create(&name)?;
+    /// # let mut reader = shm_mailbox::Reader::open(&name)?;
+    /// for line in ["21.5", "21.6", "21.7"] {
+    ///     writer.publish(line.as_bytes())?;
+    /// }
+    /// let message = reader.try_read()?.expect("published");
+    /// assert_eq!((message.bytes, message.missed), (&b"21.7"[..], 0)); // 0: its first
+    /// writer.publish(b"21.8")?;
+    /// writer.publish(b"21.9")?;
+    /// let message = reader.try_read()?.expect("published");
+    /// assert_eq!((message.bytes, message.missed), (&b"21.9"[..], 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_read(&mut self) -> Result<Option<Message<'_>>> {
+        let line = self.try_line();
+        self.message(line)
+    }
+
+    /// Waits for a line that this reader has not returned before, and returns it.
+    ///
+    /// Spins for some microseconds if lines have been arriving that fast, then sleeps in the kernel. A signal does not end it.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read).
+    pub fn read(&mut self) -> Result<Message<'_>> {
+        let line = loop {
+            match self.wait_line(None) {
+                Ok(Some(line)) => break line,
+                Ok(None) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        };
+        Ok(self.show(&line))
+    }
+
+    /// As [`read`](Self::read), for at most `timeout`; then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read).
+    pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Message<'_>>> {
+        let line = self.wait_line(Deadline::after(timeout));
+        self.message(line)
+    }
+
+    /// As [`read`](Self::read), until `deadline`; then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read).
+    pub fn read_deadline(&mut self, deadline: Instant) -> Result<Option<Message<'_>>> {
+        let line = self.wait_line(Deadline::at(deadline));
+        self.message(line)
+    }
+
+    /// Returns the newest line, whether this reader has returned it before or not; it counts as returned. `None` if there is
+    /// none at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let name = directory.path().join("temperature");
+    /// # let mut writer = shm_mailbox::Writer::create(&name)?;
+    /// # let mut reader = shm_mailbox::Reader::open(&name)?;
+    /// assert!(reader.latest()?.is_none());
+    /// writer.publish(b"21.5")?;
+    /// assert_eq!(reader.latest()?.expect("published").bytes, b"21.5");
+    /// assert_eq!(reader.latest()?.expect("still there").bytes, b"21.5");
+    /// assert!(reader.try_read()?.is_none()); // but nothing new
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn latest(&mut self) -> Result<Option<Message<'_>>> {
+        let line = self.look(true).map(|look| match look {
+            Look::Line(line) => Some(line),
+            Look::Nothing | Look::Unfinished => None,
+        });
+        self.message(line)
+    }
+
+    /// A descriptor that becomes readable when there may be something new, for `poll`, `epoll` and event loops.
+    ///
+    /// Every call returns the same one; it exists before the mailbox does and stays through everything that can happen to it.
+    /// It is ready when made. See [`Doorbell`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the system has no descriptors left.
+    pub fn doorbell(&mut self) -> Result<Doorbell> {
+        if self.doorbell.is_none() {
+            match Watching::new() {
+                Ok(watching) => self.doorbell = Some(watching),
+                Err(errno) => return Err(self.failed(Fault::system("no descriptor for the doorbell", errno))),
+            }
+            self.watch_for_doorbell();
+        }
+        Ok(self.doorbell.as_ref().expect("made above").handle())
+    }
+
+    /// Whether the mailbox has a writer at this moment.
+    pub fn writer_state(&self) -> WriterState {
+        match Directory::open(&self.location, false) {
+            Ok(directory) => lock::holder(&directory, &self.location.names.lock).into(),
+            Err(_) => WriterState::Unknown,
+        }
+    }
+
+    /// How many attempts to read had to be repeated, since this reader was made, because the writer had passed by. A measure of
+    /// how hard the writer drives, for tests and tuning.
+    pub fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// The path of the mailbox.
+    pub fn path(&self) -> PathBuf {
+        self.location.path()
+    }
+
+    // Looking. -------------------------------------------------------------------------------------------------------------
+
+    #[inline]
+    fn try_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
+        if let Look::Line(line) = self.look(false)? {
+            return Ok(Some(line));
+        }
+        self.empty_looks = self.empty_looks.wrapping_add(1);
+        if self.empty_looks.is_multiple_of(ASK_EVERY) {
+            self.ask_for_name()?;
+        }
+        if self.doorbell.is_some() { self.arm_doorbell() } else { Ok(None) }
+    }
+
+    /// Looks for a line that is new, or for the newest if `again`.
+    #[inline]
+    fn look(&mut self, again: bool) -> std::result::Result<Look, Fault> {
+        loop {
+            let Some(shared) = &self.attached else {
+                if self.attach(false)? {
+                    continue;
+                }
+                return Ok(Look::Nothing);
+            };
+            // ORDERING: Relaxed. Part of every look, so that a read that begins after a line was published in the next file goes
+            // there: that publish came after `leaving`, and its return, which the caller knows of, carries the order.
+            if shared.leaving().load(Relaxed) != 0 && self.leave()? {
+                continue;
+            }
+            let Some(shared) = &self.attached else { continue };
+            if !again && !seqlock::has_newer(&**shared, self.held) {
+                return Ok(Look::Nothing);
+            }
+            return match seqlock::read_newest(&**shared, self.held, again, &mut self.buffer, &mut self.retries) {
+                Reading::Line { number, length, time } => {
+                    let missed = if self.has_returned { number.saturating_sub(self.held).saturating_sub(1) } else { 0 };
+                    self.held = number;
+                    self.has_returned = true;
+                    Ok(Look::Line(Line { number, missed, length, time }))
+                }
+                Reading::Nothing => Ok(Look::Nothing),
+                Reading::Unfinished => Ok(Look::Unfinished),
+                Reading::Damaged => {
+                    let why = "damaged: its banks contradict its header; to start afresh: mailbox rm";
+                    Err(Fault::new(ErrorKind::Damaged, why))
+                }
+            };
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, line: std::result::Result<Option<Line>, Fault>) -> Result<Option<Message<'_>>> {
+        match line {
+            Ok(Some(line)) => Ok(Some(self.show(&line))),
+            Ok(None) => Ok(None),
+            Err(fault) => Err(self.failed(fault)),
+        }
+    }
+
+    #[inline]
+    fn show(&self, line: &Line) -> Message<'_> {
+        let age = (line.time != 0).then(|| Duration::from_nanos(boottime().saturating_sub(line.time)));
+        Message { number: line.number, missed: line.missed, age, bytes: &self.buffer[..line.length] }
+    }
+
+    #[cold]
+    fn failed(&self, fault: Fault) -> Error {
+        fault.of("read", self.path())
+    }
+
+    // Waiting. -------------------------------------------------------------------------------------------------------------
+
+    fn wait_line(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Line>, Fault> {
+        loop {
+            let unfinished = match self.look(false)? {
+                Look::Line(line) => return Ok(Some(line)),
+                Look::Nothing => false,
+                Look::Unfinished => true,
+            };
+            if deadline.is_some_and(Deadline::has_passed) {
+                return Ok(None);
+            }
+            match &self.attached {
+                None => self.wait_for_mailbox(deadline)?,
+                Some(_) if unfinished => std::thread::sleep(self.next_nap()),
+                Some(shared) => {
+                    let held = self.held;
+                    let arrived = self.spin.until(
+                        deadline,
+                        || seqlock::has_newer(&**shared, held),
+                        || shared.leaving().load(Relaxed) != 0 && self.leaving_asked.is_none(),
+                    );
+                    if !arrived {
+                        self.sleep(deadline)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there may be a line, or until the end of a slice.
+    fn sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<(), Fault> {
+        let nap = self.next_nap();
+        let shared = self.attached.as_ref().expect("checked by the caller");
+        let eventcount = shared.eventcount();
+        let key = eventcount.prepare_wait();
+        if shared.is_writable() {
+            eventcount.arm(FUTEX);
+        }
+        if seqlock::announced(&**shared) > self.held {
+            return Ok(());
+        }
+        // ORDERING: Relaxed; after [armed], and [key] and [bump] see to the rest.
+        if shared.leaving().load(Relaxed) != 0 && self.leave()? {
+            return Ok(());
+        }
+        let Some(shared) = &self.attached else { return Ok(()) };
+        // ORDERING: Relaxed. Out of date, it costs one slice or one nap.
+        let slice = if shared.is_writable() || shared.always_wake().load(Relaxed) != 0 { SLICE } else { nap };
+        let started = Deadline::now();
+        let wait = shared.eventcount().wait(&futex::Shared, key, earlier(deadline, slice));
+        match wait {
+            Wait::TimedOut if slice == SLICE || nap == LONGEST_NAP => self.ask_for_name()?,
+            Wait::TimedOut => {}
+            Wait::Woken | Wait::Moved | Wait::Interrupted => {
+                self.nap = SHORTEST_NAP;
+                self.spin.slept(started);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_nap(&mut self) -> Duration {
+        let nap = self.nap;
+        self.nap = (nap * 2).min(LONGEST_NAP);
+        nap
+    }
+
+    /// Waits until something appears in the directory, or until the end of a slice.
+    fn wait_for_mailbox(&mut self, deadline: Option<Deadline>) -> std::result::Result<(), Fault> {
+        // First the watch, then the look: what appears between the two is seen. At each slice the directory is found again by its
+        // path, since one that was removed or renamed may not say so.
+        match self.directory(true) {
+            Ok(directory) => {
+                if !self.watch.as_ref().is_some_and(|watch| watch.is_of(&directory)) {
+                    self.watch = Watch::new(&directory);
+                }
+            }
+            Err(fault) if self.is_not_there_yet(&fault) => self.watch = None,
+            Err(fault) => return Err(fault),
+        }
+        if !self.attach(true)? {
+            wait_for_change(self.watch.as_ref(), earlier(deadline, SLICE));
+        }
+        Ok(())
+    }
+
+    // The file and its name. -----------------------------------------------------------------------------------------------
+
+    fn directory(&self, make: bool) -> std::result::Result<Directory, Fault> {
+        Directory::open(&self.location, make)
+    }
+
+    /// With another user's mailbox, what we may not see yet is not there yet.
+    fn is_not_there_yet(&self, fault: &Fault) -> bool {
+        match fault.kind {
+            ErrorKind::NotFound => self.location.is_default,
+            ErrorKind::PermissionDenied => self.location.owner.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Opens what bears the name now; `false` if nothing does.
+    #[cold]
+    fn attach(&mut self, make_directory: bool) -> std::result::Result<bool, Fault> {
+        let opened = match self.directory(make_directory).and_then(|directory| Opened::open(&directory, &self.location))
+        {
+            Ok(opened) => opened,
+            Err(fault) if self.is_not_there_yet(&fault) => None,
+            Err(fault) => return Err(fault),
+        };
+        let Some(opened) = opened else { return Ok(false) };
+        let shared = opened.map_to_read()?;
+        let instance = shared.geometry().instance;
+        if self.instance != Some(instance) {
+            self.instance = Some(instance);
+            self.held = 0;
+        }
+        self.attached = Some(shared);
+        self.attachments += 1;
+        self.leaving_asked = None;
+        self.watch = None;
+        self.nap = SHORTEST_NAP;
+        self.watch_for_doorbell();
+        Ok(true)
+    }
+
+    /// `leaving` is set: goes on to the next file if this one has lost its name. `false`: it has not, and the matter rests until
+    /// the epoch moves or a slice is over.
+    #[cold]
+    fn leave(&mut self) -> std::result::Result<bool, Fault> {
+        let Some(shared) = &self.attached else { return Ok(true) };
+        // The epoch before the question: it moves after the name is gone, so that a name that goes after the answer moves it.
+        let epoch = shared.eventcount().prepare_wait().epoch();
+        if self.leaving_asked == Some(epoch) {
+            return Ok(false);
+        }
+        if !shared.has_lost_its_name() {
+            self.leaving_asked = Some(epoch);
+            return Ok(false);
+        }
+        // Removed, if nothing bears the name now: its line is gone with it.
+        if !self.attach(false)? {
+            self.attached = None;
+            self.watch_for_doorbell();
+        }
+        Ok(true)
+    }
+
+    /// A slice is over: if the file has lost its name, to a sweep or otherwise, goes on to the next one, if there is one. Until
+    /// then the old line stays readable.
+    #[cold]
+    fn ask_for_name(&mut self) -> std::result::Result<(), Fault> {
+        self.leaving_asked = None;
+        let Some(shared) = &self.attached else { return Ok(()) };
+        if shared.has_lost_its_name() {
+            self.attach(false)?;
+        }
+        Ok(())
+    }
+
+    // The doorbell. --------------------------------------------------------------------------------------------------------
+
+    /// Puts into the poll set what there is to watch now.
+    fn watch_for_doorbell(&mut self) {
+        let Some(mut watching) = self.doorbell.take() else { return };
+        let directory = self.directory(false).ok();
+        watching.watch(directory.as_ref(), &self.location, self.attached.as_ref());
+        self.doorbell = Some(watching);
+    }
+
+    /// Nothing new: consumes the doorbell's event and arms it, and looks once more, in this order. An event that comes after the
+    /// first step stays; a line that comes before the second is found by the third, and one after it rings.
+    fn arm_doorbell(&mut self) -> std::result::Result<Option<Line>, Fault> {
+        let watching = self.doorbell.as_mut().expect("checked by the caller");
+        if watching.own() {
+            self.watch_for_doorbell();
+        }
+        let watching = self.doorbell.as_mut().expect("checked by the caller");
+        let slice_is_over = watching.consume();
+        if slice_is_over {
+            self.ask_for_name()?;
+            let directory = self.directory(false).ok();
+            let watching = self.doorbell.as_ref().expect("checked by the caller");
+            if watching.is_stale(directory.as_ref(), &self.location, self.attached.as_ref()) {
+                self.watch_for_doorbell();
+            }
+        }
+        loop {
+            let attachment = self.attachments;
+            let look = match &self.attached {
+                Some(shared) => {
+                    if shared.is_writable() {
+                        shared.eventcount().arm(BELL);
+                    }
+                    // ORDERING: Relaxed, both; after [armed].
+                    if seqlock::announced(&**shared) <= self.held && shared.leaving().load(Relaxed) == 0 {
+                        return Ok(None);
+                    }
+                    self.look(false)?
+                }
+                None => self.look(false)?,
+            };
+            match look {
+                Look::Line(line) => return Ok(Some(line)),
+                // Another file by now is another flag to set.
+                _ if self.attachments != attachment => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("path", &self.path()).field("number", &self.held).finish_non_exhaustive()
+    }
+}

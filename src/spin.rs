@@ -1,0 +1,111 @@
+//! How long to spin before sleeping.
+
+use std::hint::spin_loop;
+use std::time::Duration;
+
+use crate::os::clock::Deadline;
+
+/// A sleep and a wake across processors cost some tens of microseconds: who has spun for so long has lost no more than that.
+const MOST: Duration = Duration::from_micros(50);
+/// Where lines come slower than that, a short look remains, to notice when they come faster.
+const LEAST: Duration = Duration::from_micros(2);
+/// Looks before the first pause and the first clock: a line between two spinning processors arrives within these.
+const EAGER: u32 = 256;
+/// Looks between two readings of the clock.
+const BATCH: u32 = 32;
+
+/// Spins for as long as lines have lately been arriving, within bounds; adapts to each reader's mailbox.
+pub struct Spin {
+    /// Whether another processor could make progress while we spin.
+    allowed: bool,
+    /// Moving average of the waits.
+    average: Duration,
+}
+
+impl Spin {
+    pub fn new() -> Self {
+        // Affinity and the control group's quota included.
+        let allowed = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+        Self { allowed, average: Duration::ZERO }
+    }
+
+    /// Spins until `ready`, and returns true; or until it is time to sleep, or the deadline. `interrupted` is asked now and then,
+    /// and counts as ready.
+    #[inline]
+    pub fn until(
+        &mut self,
+        deadline: Option<Deadline>,
+        ready: impl Fn() -> bool,
+        interrupted: impl Fn() -> bool,
+    ) -> bool {
+        if !self.allowed {
+            return false;
+        }
+        for _ in 0..EAGER {
+            if ready() {
+                self.waited(Duration::ZERO);
+                return true;
+            }
+        }
+        let most = if self.average <= MOST { MOST } else { LEAST };
+        let started = Deadline::now();
+        let most = deadline.map_or(most, |deadline| most.min(deadline.left()));
+        loop {
+            for _ in 0..BATCH {
+                if ready() {
+                    self.waited(started.passed());
+                    return true;
+                }
+                spin_loop();
+            }
+            if interrupted() {
+                return true;
+            }
+            if started.passed() >= most {
+                return false;
+            }
+        }
+    }
+
+    /// Accounts for a wait that began at `started` and was not over within the spin.
+    pub fn slept(&mut self, started: Deadline) {
+        self.waited(started.passed());
+    }
+
+    fn waited(&mut self, wait: Duration) {
+        // Capped, so that one long silence is forgotten after some quick lines.
+        self.average = (self.average * 7 + wait.min(MOST * 8)) / 8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_waits_shorten_the_spin_and_quick_lines_lengthen_it() {
+        let mut spin = Spin { allowed: true, average: Duration::ZERO };
+        for _ in 0..100 {
+            spin.waited(Duration::from_secs(1));
+        }
+        assert!(spin.average > MOST);
+        for _ in 0..30 {
+            spin.waited(Duration::from_nanos(100));
+        }
+        assert!(spin.average < MOST);
+    }
+
+    #[test]
+    fn one_processor_does_not_spin() {
+        let mut spin = Spin { allowed: false, average: Duration::ZERO };
+        assert!(!spin.until(None, || panic!("looked"), || panic!("asked")));
+    }
+
+    #[test]
+    fn it_ends_when_ready_or_interrupted_or_in_time() {
+        let mut spin = Spin { allowed: true, average: Duration::ZERO };
+        assert!(spin.until(None, || true, || false));
+        assert!(spin.until(None, || false, || true));
+        assert!(!spin.until(None, || false, || false));
+    }
+}
