@@ -62,7 +62,10 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
             }
             Ok(None) => {}
             Err(fault) => {
-                if directory.look_up(&location.names.mailbox)?.is_none() {
+                // Nothing half-made stays behind.
+                if lock.is_current(&directory, &location.names.lock)?
+                    && directory.look_up(&location.names.mailbox)?.is_none()
+                {
                     remove_companions(&directory, location, true)?;
                 }
                 return Err(fault);
@@ -173,9 +176,18 @@ impl Hold {
         Ok(())
     }
 
-    /// Whether any of the three files has lost its name: by three looks at descriptors, none at the directory.
+    /// Whether any of the three files has lost its name: by three looks at descriptors.
     pub fn has_lost_a_name(&self) -> bool {
         self.shared.has_lost_its_name() || self.lock.has_lost_its_name() || self.bell.has_lost_its_name()
+    }
+
+    /// The same by the names themselves, which also tells when the directory was moved away.
+    pub fn is_misnamed(&self, location: &Location) -> Result<bool, Fault> {
+        let directory = Directory::open(location, true)?;
+        let names = &location.names;
+        Ok(!self.lock.is_current(&directory, &names.lock)?
+            || !directory.look_up(&names.mailbox)?.is_some_and(|stat| self.shared.is(&stat))
+            || !directory.look_up(&names.bell)?.is_some_and(|stat| self.bell.is(&stat)))
     }
 
     /// Puts back what strangers have swept away.
@@ -185,22 +197,24 @@ impl Hold {
     /// `Removed` if another writer has taken the name.
     pub fn keep(&mut self, location: &Location, options: &Options) -> Result<(), Fault> {
         let directory = Directory::open(location, true)?;
+        let names = &location.names;
         let mode = self.shared.stat()?.st_mode & PERMISSIONS;
-        if !self.lock.is_current(&directory, &location.names.lock)? {
+        let is_named = directory.look_up(&names.mailbox)?.is_some_and(|stat| self.shared.is(&stat));
+        if !self.lock.is_current(&directory, &names.lock)? {
             // With bits of its own, so that whoever gets this new lock before us knows the file for another writer's.
-            match Lock::acquire(&directory, &location.names.lock, lock_mode(mode), location.owner) {
+            match Lock::acquire(&directory, &names.lock, lock_mode(mode), location.owner) {
                 Ok(lock) => self.lock = lock,
                 Err(fault) if fault.kind == ErrorKind::Busy => return Err(removed()),
                 Err(fault) => return Err(fault),
             }
-            if !self.shared.has_lost_its_name() {
+            if is_named {
                 record_lock(&self.shared, self.lock.bits());
             }
         }
-        if self.bell.has_lost_its_name() {
-            self.bell = Bell::open_or_make(&directory, &location.names, bell_mode(mode), location.owner)?;
+        if !directory.look_up(&names.bell)?.is_some_and(|stat| self.bell.is(&stat)) {
+            self.bell = Bell::open_or_make(&directory, names, bell_mode(mode), location.owner)?;
         }
-        if !self.shared.has_lost_its_name() {
+        if is_named {
             return Ok(());
         }
         let (shared, number) = match Opened::open(&directory, location)? {

@@ -46,6 +46,8 @@ pub struct Reader {
     attached: Option<Shared>,
     /// Counts the files that were attached.
     attachments: u64,
+    /// Whether what is missing is waited for: always, once opened.
+    patient: bool,
     /// The instance that `held` belongs to.
     instance: Option<[u8; 16]>,
     /// Number of the message of this instance that was returned last; 0: none.
@@ -159,6 +161,7 @@ impl Reader {
             location,
             attached: None,
             attachments: 0,
+            patient: options.wait_for_mailbox,
             instance: None,
             held: 0,
             has_returned: false,
@@ -175,6 +178,7 @@ impl Reader {
         if !found && !options.wait_for_mailbox {
             return Err(Fault::new(ErrorKind::NotFound, "there is no such mailbox"));
         }
+        reader.patient = true;
         if options.skip_current
             && let Some(shared) = &reader.attached
         {
@@ -399,9 +403,14 @@ impl Reader {
     // Waiting. -------------------------------------------------------------------------------------------------------------
 
     fn wait_line(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Line>, Fault> {
+        // Whether the last slice passed without a sign of life: then there is nothing to spin for.
+        let mut quiet = false;
         loop {
             let unfinished = match self.look(false)? {
-                Look::Line(line) => return Ok(Some(line)),
+                Look::Line(line) => {
+                    self.nap = SHORTEST_NAP;
+                    return Ok(Some(line));
+                }
                 Look::Nothing => false,
                 Look::Unfinished => true,
             };
@@ -413,21 +422,25 @@ impl Reader {
                 Some(_) if unfinished => std::thread::sleep(self.next_nap()),
                 Some(shared) => {
                     let held = self.held;
-                    let arrived = self.spin.until(
-                        deadline,
-                        || seqlock::has_newer(&**shared, held),
-                        || shared.leaving().load(Relaxed) != 0 && self.leaving_asked.is_none(),
-                    );
+                    let arrived = !quiet
+                        && self.spin.until(
+                            deadline,
+                            || seqlock::has_newer(&**shared, held),
+                            || {
+                                // ORDERING: Relaxed. Only ends the spin; the look that follows decides.
+                                shared.leaving().load(Relaxed) != 0 && self.leaving_asked.is_none()
+                            },
+                        );
                     if !arrived {
-                        self.sleep(deadline)?;
+                        quiet = self.sleep(deadline)?;
                     }
                 }
             }
         }
     }
 
-    /// Sleeps until there may be a line, or until the end of a slice.
-    fn sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<(), Fault> {
+    /// Sleeps until there may be a line, or until the end of a slice; says whether it was the latter.
+    fn sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<bool, Fault> {
         let nap = self.next_nap();
         let shared = self.attached.as_ref().expect("checked by the caller");
         let eventcount = shared.eventcount();
@@ -436,26 +449,22 @@ impl Reader {
             eventcount.arm(FUTEX);
         }
         if seqlock::announced(&**shared) > self.held {
-            return Ok(());
+            return Ok(false);
         }
         // ORDERING: Relaxed; after [armed], and [key] and [bump] see to the rest.
         if shared.leaving().load(Relaxed) != 0 && self.leave()? {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(shared) = &self.attached else { return Ok(()) };
+        let Some(shared) = &self.attached else { return Ok(false) };
         // ORDERING: Relaxed. Out of date, it costs one slice or one nap.
         let slice = if shared.is_writable() || shared.always_wake().load(Relaxed) != 0 { SLICE } else { nap };
         let started = Deadline::now();
         let wait = shared.eventcount().wait(&futex::Shared, key, earlier(deadline, slice));
-        match wait {
-            Wait::TimedOut if slice == SLICE || nap == LONGEST_NAP => self.ask_for_name()?,
-            Wait::TimedOut => {}
-            Wait::Woken | Wait::Moved | Wait::Interrupted => {
-                self.nap = SHORTEST_NAP;
-                self.spin.slept(started);
-            }
+        self.spin.slept(started);
+        if wait == Wait::TimedOut && (slice == SLICE || nap == LONGEST_NAP) {
+            self.ask_for_name()?;
         }
-        Ok(())
+        Ok(wait == Wait::TimedOut)
     }
 
     fn next_nap(&mut self) -> Duration {
@@ -489,11 +498,12 @@ impl Reader {
         Directory::open(&self.location, make)
     }
 
-    /// With another user's mailbox, what we may not see yet is not there yet.
+    /// With another user's mailbox, what we may not see yet is not there yet. A directory that was given must be there at the
+    /// start; later it may come and go like a mailbox.
     fn is_not_there_yet(&self, fault: &Fault) -> bool {
         match fault.kind {
-            ErrorKind::NotFound => self.location.is_default,
-            ErrorKind::PermissionDenied => self.location.owner.is_some(),
+            ErrorKind::NotFound => self.patient && (self.location.is_default || self.instance.is_some()),
+            ErrorKind::PermissionDenied => self.patient && self.location.owner.is_some(),
             _ => false,
         }
     }
@@ -545,13 +555,16 @@ impl Reader {
         Ok(true)
     }
 
-    /// A slice is over: if the file has lost its name, to a sweep or otherwise, goes on to the next one, if there is one. Until
-    /// then the old line stays readable.
+    /// A slice is over: if another file bears the name by now, goes on to it. If none does, to a sweep or otherwise, the old line
+    /// stays readable until one does.
     #[cold]
     fn ask_for_name(&mut self) -> std::result::Result<(), Fault> {
         self.leaving_asked = None;
         let Some(shared) = &self.attached else { return Ok(()) };
-        if shared.has_lost_its_name() {
+        let named = self.directory(false).and_then(|directory| directory.look_up(&self.location.names.mailbox));
+        if let Ok(Some(named)) = named
+            && !shared.is(&named)
+        {
             self.attach(false)?;
         }
         Ok(())

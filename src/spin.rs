@@ -3,6 +3,8 @@
 use std::hint::spin_loop;
 use std::time::Duration;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 use crate::os::clock::Deadline;
 
 /// A sleep and a wake across processors cost some tens of microseconds: who has spun for so long has lost no more than that.
@@ -24,8 +26,10 @@ pub struct Spin {
 
 impl Spin {
     pub fn new() -> Self {
-        // Affinity and the control group's quota included.
-        let allowed = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+        // Of the machine and not of this thread: who pins a reader to one processor pins the writer to another. Where they do
+        // share one, lines come slowly for a reader that spins, and the average ends that.
+        let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
+        let allowed = processors > 1;
         Self { allowed, average: Duration::ZERO }
     }
 

@@ -17,7 +17,7 @@ use crate::protocol::sync::Ordering::Relaxed;
 
 /// Every so many messages the writer looks whether its files still have their names.
 const CHECK_EVERY: u64 = 1024;
-/// Where lines carry a time, it also looks when so many nanoseconds have passed.
+/// Where lines carry a time, it also looks when so many nanoseconds have passed; and so often at most by the names.
 const CHECK_AFTER: u64 = 1_000_000_000;
 
 /// The one writer of a mailbox.
@@ -32,7 +32,7 @@ pub struct Writer {
     capacity: usize,
     timestamps: bool,
     always_wake: bool,
-    /// When the names were looked at last, in nanoseconds of `CLOCK_BOOTTIME`.
+    /// When the files were looked up by their names last, in nanoseconds of `CLOCK_BOOTTIME`.
     checked: u64,
     /// Whether the next publish has something to report first.
     trouble: Option<Fault>,
@@ -138,9 +138,9 @@ impl Writer {
         let number = self.hold.number + 1;
         seqlock::publish(&*self.hold.shared, number, time, line);
         self.hold.number = number;
-        let due = number.is_multiple_of(CHECK_EVERY) || time.wrapping_sub(self.checked) > CHECK_AFTER && time != 0;
+        let due = number.is_multiple_of(CHECK_EVERY) || time.saturating_sub(self.checked) > CHECK_AFTER;
         if self.hold.shared.eventcount().has_waiters() || self.always_wake || due {
-            self.after_publish();
+            self.after_publish(due);
         }
         Ok(number)
     }
@@ -177,19 +177,33 @@ impl Writer {
 
     /// The rare end of a publish: somebody waits, or it is time to look at the names.
     #[cold]
-    fn after_publish(&mut self) {
+    fn after_publish(&mut self, due: bool) {
         if self.hold.shared.eventcount().notify(&futex::Shared, self.always_wake) {
             self.hold.bell.ring();
         }
-        self.look_at_names();
+        if due || boottime() - self.checked > CHECK_AFTER {
+            self.look_at_names();
+        }
     }
 
+    /// Puts the files back if they have lost their names: told by their descriptors every time, by the names once a second.
     fn look_at_names(&mut self) {
-        self.checked = boottime();
-        if self.is_leaving() || self.trouble.is_some() || !self.hold.has_lost_a_name() {
+        if self.is_leaving() || self.trouble.is_some() {
             return;
         }
-        match self.hold.keep(&self.location, &self.options) {
+        let now = boottime();
+        let lost = if now - self.checked > CHECK_AFTER {
+            self.checked = now;
+            self.hold.is_misnamed(&self.location)
+        } else {
+            Ok(self.hold.has_lost_a_name())
+        };
+        let kept = match lost {
+            Ok(false) => return,
+            Ok(true) => self.hold.keep(&self.location, &self.options),
+            Err(fault) => Err(fault),
+        };
+        match kept {
             Ok(()) => self.capacity = self.hold.shared.geometry().capacity as usize,
             Err(fault) => self.trouble = Some(fault),
         }

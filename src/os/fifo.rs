@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
 use nix::unistd::{mkfifoat, pipe2, read, write};
 
 use super::directory::{Directory, check_entry};
@@ -86,7 +86,12 @@ impl Bell {
         }
     }
 
-    /// Whether the FIFO has lost its name.
+    /// Whether this is the FIFO that `stat` describes.
+    pub fn is(&self, stat: &FileStat) -> bool {
+        fstat(&self.0).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether the FIFO has lost its name: one system call, no look at the directory.
     pub fn has_lost_its_name(&self) -> bool {
         fstat(&self.0).is_ok_and(|stat| stat.st_nlink == 0)
     }

@@ -293,7 +293,12 @@ impl Shared {
         fstat(&self.file).map_err(|e| Fault::system("the file cannot be examined", e))
     }
 
-    /// Whether the file has lost its name.
+    /// Whether this is the file that `stat` describes.
+    pub fn is(&self, stat: &FileStat) -> bool {
+        fstat(&self.file).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether the file has lost its name: one system call, no look at the directory.
     pub fn has_lost_its_name(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
     }

@@ -10,9 +10,9 @@
 //!   woken: wake two older sleepers               BELL:  ring
 //! ```
 //!
-//! **No wake-up is lost.** Either the reader's look finds the line, or the writer's look finds the flag ([armed] and
-//! [latest]/[waiters] are all SeqCst: one comes first). In the second case `epoch` moves after the reader took its key, or
-//! the key is of the new epoch and then the look found the line ([bump] and [key]). The kernel compares `epoch` with the
+//! **No wake-up is lost.** Either the reader's look finds the line, or the writer's look finds the flag (\[armed\] and
+//! \[latest\]/\[waiters\] are all SeqCst: one comes first). In the second case `epoch` moves after the reader took its key, or
+//! the key is of the new epoch and then the look found the line (\[bump\] and \[key\]). The kernel compares `epoch` with the
 //! key under the lock that a wake takes too, so a reader is asleep before the wake or does not fall asleep.
 //!
 //! **Flags, not a count.** A reader that is killed asleep leaves a flag, which costs the writer one needless wake.
