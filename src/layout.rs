@@ -166,14 +166,20 @@ pub enum Reject {
 
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ELSE: &str = "choose another name, or remove it by hand";
+        const AFRESH: &str = "to start afresh: mailbox rm";
         match *self {
-            Self::Short(is) => write!(f, "not a mailbox: the file has {is} bytes, a mailbox at least {HEADER}"),
-            Self::Unfinished => write!(f, "not a mailbox: its header was never written"),
-            Self::Foreign => write!(f, "not a mailbox: the file begins with other bytes than a mailbox"),
-            Self::Version(is) => write!(f, "it has layout version {is}, and this program knows version {VERSION}"),
-            Self::Field(field) => write!(f, "damaged: its header says an impossible {field}"),
+            Self::Short(is) => {
+                write!(f, "not a mailbox: the file has {is} bytes, a mailbox at least {HEADER}; {ELSE}")
+            }
+            Self::Unfinished => write!(f, "not a mailbox: its header was never written; {ELSE}"),
+            Self::Foreign => write!(f, "not a mailbox: the file begins with other bytes; {ELSE}"),
+            Self::Version(is) => {
+                write!(f, "it has layout version {is}, and this program knows version {VERSION}; {AFRESH}")
+            }
+            Self::Field(field) => write!(f, "damaged: its header says an impossible {field}; {AFRESH}"),
             Self::Truncated { is, needs } => {
-                write!(f, "damaged: the file has {is} bytes, and its header says {needs}")
+                write!(f, "damaged: the file has {is} bytes, and its header says {needs}; {AFRESH}")
             }
         }
     }

@@ -49,11 +49,19 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
     loop {
         let directory = Directory::open(location, true)?;
         // A look before the lock is made, so that nothing is left beside what is no mailbox or not ours to write.
-        let mode = match Opened::open(&directory, location)? {
-            Some(opened) => opened.stat.st_mode & PERMISSIONS,
-            None => options.mode.unwrap_or(DEFAULT_MODE),
+        let (mode, pid) = match Opened::open(&directory, location)? {
+            Some(opened) => (opened.stat.st_mode & PERMISSIONS, opened.header.writer_pid),
+            None => (options.mode.unwrap_or(DEFAULT_MODE), 0),
         };
-        let lock = Lock::acquire(&directory, &location.names.lock, lock_mode(mode), location.owner)?;
+        let lock =
+            Lock::acquire(&directory, &location.names.lock, lock_mode(mode), location.owner).map_err(|fault| {
+                match fault.kind {
+                    ErrorKind::Busy if pid != 0 => {
+                        Fault::new(fault.kind, format!("{}: process {pid}, by its own account", fault.detail))
+                    }
+                    _ => fault,
+                }
+            })?;
         match take_locked(&directory, location, options, &lock) {
             Ok(Some((shared, bell, number))) => {
                 let hold = Hold { shared, bell, lock, number };

@@ -419,7 +419,10 @@ impl Reader {
             }
             match &self.attached {
                 None => self.wait_for_mailbox(deadline)?,
-                Some(_) if unfinished => std::thread::sleep(self.next_nap()),
+                Some(_) if unfinished => {
+                    let nap = self.next_nap();
+                    std::thread::sleep(earlier(deadline, nap).left());
+                }
                 Some(shared) => {
                     let held = self.held;
                     let arrived = !quiet

@@ -210,7 +210,7 @@ pub fn check_entry(
     let untrusted = |why: String| Err(Fault::new(ErrorKind::Untrusted, why));
     if stat.st_mode & SFlag::S_IFMT.bits() != wanted.bits() {
         let kind = if wanted == SFlag::S_IFREG { ErrorKind::NotAMailbox } else { ErrorKind::Untrusted };
-        return Err(Fault::new(kind, format!("{what} is {}", kind_of(stat))));
+        return Err(Fault::new(kind, format!("{what} is {}; remove it by hand", kind_of(stat))));
     }
     match stat.st_nlink {
         0 => return Ok(false),

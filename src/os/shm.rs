@@ -174,7 +174,10 @@ impl Opened {
         // A look before the open: to open a device can have effects.
         let Some(stat) = directory.look_up(name)? else { return Ok(None) };
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-            return Err(Fault::new(ErrorKind::NotAMailbox, format!("what bears the name is {}", kind_of(&stat))));
+            return Err(Fault::new(
+                ErrorKind::NotAMailbox,
+                format!("what bears the name is {}, not a mailbox; choose another name", kind_of(&stat)),
+            ));
         }
         let mut result = directory.open_entry(name, OFlag::O_RDWR).map(|fd| (fd, true));
         if matches!(result, Err(Errno::EACCES | Errno::EROFS | Errno::EPERM)) {
@@ -183,7 +186,9 @@ impl Opened {
         match result {
             Ok((fd, writable)) => Ok(Some((fd.into(), writable))),
             Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::ELOOP) => Err(Fault::new(ErrorKind::NotAMailbox, "what bears the name is a symbolic link")),
+            Err(Errno::ELOOP) => {
+                Err(Fault::new(ErrorKind::NotAMailbox, "what bears the name is a symbolic link, not a mailbox"))
+            }
             Err(Errno::EACCES) => Err(Fault::system(
                 format!(
                     "it belongs to user {} and has mode {:04o}; its writer can let others read: --mode 0644",

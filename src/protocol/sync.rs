@@ -19,6 +19,7 @@ pub use crossbeam_utils::Backoff;
 
 /// Under loom every attempt lets the other threads run, or the model would never end.
 #[cfg(loom)]
+#[derive(Default)]
 pub struct Backoff;
 
 #[cfg(loom)]
