@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, SFlag};
 
 use crate::error::{ErrorKind, Fault, Result};
 use crate::life_cycle;
-use crate::name::{Location, Names};
+use crate::name::{Location, Names, missing};
 use crate::options::Options;
 use crate::os::clock::boottime;
 use crate::os::directory::{Directory, PERMISSIONS};
@@ -99,7 +99,6 @@ impl Options {
 }
 
 fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
-    let missing = || Fault::new(ErrorKind::NotFound, "there is no such mailbox");
     let directory = Directory::open(location, false)?;
     let opened = Opened::open(&directory, location)?.ok_or_else(missing)?;
     let (stat, header) = (opened.stat, opened.header);

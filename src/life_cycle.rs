@@ -32,6 +32,10 @@ use crate::os::shm::{self, Fresh, Opened, Shared, random_bits};
 use crate::protocol::seqlock::{self, Reading, Slot};
 use crate::protocol::sync::Ordering::{self, Relaxed};
 
+/// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where memory
+/// matters more.
+const DOUBLED_TO: u64 = 64 << 20;
+
 /// What a writer holds of its mailbox.
 pub struct Hold {
     /// The file, mapped.
@@ -439,7 +443,7 @@ fn grow(
     bell: &Bell,
 ) -> Result<Shared, Fault> {
     let geometry = old.geometry();
-    let capacity = capacity.max(geometry.capacity.saturating_mul(2)).min(crate::layout::MAX_CAPACITY);
+    let capacity = capacity.max(geometry.capacity.saturating_mul(2).min(DOUBLED_TO));
     let larger = Geometry::new(geometry.instance, capacity, geometry.banks, page_size());
     succeed(directory, location, larger, lock, &Content::of(old)?, old, bell)
 }

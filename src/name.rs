@@ -69,6 +69,12 @@ impl Location {
     }
 }
 
+/// Nothing bears the name, or there is no directory of the user's own yet. (A directory that was given must exist; its absence is
+/// the system's error.)
+pub fn missing() -> Fault {
+    Fault::new(ErrorKind::NotFound, "there is no such mailbox")
+}
+
 /// Whether `uid` may own the directory and files of a mailbox: we ourselves, root, or the one named.
 pub fn trusts(uid: u32, owner: Option<u32>) -> bool {
     uid == geteuid().as_raw() || uid == 0 || Some(uid) == owner

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::doorbell::{Doorbell, Watching};
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::name::Location;
+use crate::name::{Location, missing};
 use crate::options::Options;
 use crate::os::clock::{Deadline, boottime, earlier};
 use crate::os::directory::Directory;
@@ -176,7 +176,7 @@ impl Reader {
         };
         let found = reader.attach(options.wait_for_mailbox)?;
         if !found && !options.wait_for_mailbox {
-            return Err(Fault::new(ErrorKind::NotFound, "there is no such mailbox"));
+            return Err(missing());
         }
         reader.patient = true;
         if options.skip_current

@@ -225,7 +225,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the capacity at least `capacity` bytes (and at least doubles it), if it is less. Readers go on without loss: the
+    /// Makes the capacity at least `capacity` bytes (and doubles it, up to 64 MiB), if it is less. Readers go on without loss: the
     /// last line, its number and its mode move to a new file under the same name.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
 use crate::error::{ErrorKind, Fault};
-use crate::name::{Location, trusts};
+use crate::name::{Location, missing, trusts};
 
 /// Bits of a mode that say who may do what.
 pub const PERMISSIONS: u32 = 0o7777;
@@ -48,9 +48,7 @@ impl Directory {
                     Self::make(path, owner)?;
                     made = true;
                 }
-                Err(Errno::ENOENT) if is_default => {
-                    return Err(Fault::system("there is no such mailbox", Errno::ENOENT));
-                }
+                Err(Errno::ENOENT) if is_default => return Err(missing()),
                 Err(Errno::ENOENT) => {
                     let make = format!("there is no directory {0}; make it: mkdir -m 700 {0}", path.display());
                     return Err(Fault::system(make, Errno::ENOENT));
@@ -74,7 +72,7 @@ impl Directory {
         let me = geteuid();
         let owner = owner.map_or(me, Uid::from_raw);
         if owner != me && !me.is_root() {
-            return Err(Fault::system("there is no such mailbox", Errno::ENOENT));
+            return Err(missing());
         }
         let failed = |e: io::Error| Fault::system(format!("the directory {} cannot be made", path.display()), e);
         match fs::DirBuilder::new().mode(0o700).create(path) {
