@@ -80,9 +80,10 @@ impl Watching {
         Doorbell(self.0.epoll())
     }
 
-    /// See [`PollSet::own`]; a child that cannot have descriptors of its own looks as often as it is asked.
+    /// See [`PollSet::own`]; a child that cannot have descriptors of its own tries again next time, and takes events from its
+    /// parent until then, which costs either a slice.
     pub fn own(&mut self) -> bool {
-        self.0.own().unwrap_or(true)
+        self.0.own().unwrap_or(false)
     }
 
     /// See [`PollSet::consume`].

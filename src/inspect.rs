@@ -16,7 +16,7 @@ use crate::os::directory::{Directory, PERMISSIONS};
 use crate::os::lock;
 use crate::os::shm::Opened;
 use crate::protocol::seqlock::{self, Reading};
-use crate::reader::WriterState;
+use crate::reader::{self, WriterState};
 
 /// What can be said of a mailbox without being its reader or writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,8 @@ fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
         Reading::Line { number, time, .. } => (number, time),
         Reading::Nothing => (0, 0),
         Reading::Unfinished => (seqlock::announced(&*shared), 0),
-        Reading::Damaged => return Err(Fault::new(ErrorKind::Damaged, "damaged: its banks contradict its header")),
+        Reading::Damaged => return Err(reader::damaged()),
+        Reading::NoMemory(length) => return Err(reader::no_memory(length)),
     };
     let writer = WriterState::from(lock::holder(&directory, &location.names.lock));
     Ok(Info {

@@ -31,6 +31,7 @@ use crate::os::lock::Lock;
 use crate::os::shm::{self, Fresh, Opened, Shared, random_bits};
 use crate::protocol::seqlock::{self, Reading, Slot};
 use crate::protocol::sync::Ordering::{self, Relaxed};
+use crate::reader;
 
 /// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where memory
 /// matters more.
@@ -73,6 +74,8 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
                 return Ok(hold);
             }
             Ok(None) => {}
+            // The lock was lost in the middle: start over.
+            Err(fault) if fault.kind == ErrorKind::Removed => {}
             Err(fault) => {
                 // Nothing half-made stays behind.
                 if lock.is_current(&directory, &location.names.lock)?
@@ -94,7 +97,11 @@ fn take_locked(
     lock: &Lock,
 ) -> Result<Option<(Shared, Bell, u64)>, Fault> {
     match Opened::open(directory, location)? {
-        Some(opened) => take_over(directory, location, options, lock, opened).map(Some),
+        Some(opened) => {
+            let taken = take_over(directory, location, options, lock, opened)?;
+            // Recovery clears `leaving`, which may have been that of a `rm --force` on its way.
+            Ok((!taken.0.has_lost_its_name()).then_some(taken))
+        }
         None => {
             let mode = options.mode.unwrap_or(DEFAULT_MODE);
             let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode), location.owner)?;
@@ -138,6 +145,9 @@ fn take_over(
     let shared = opened.map_to_write(directory)?;
     let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode), location.owner)?;
     directory.remove(&location.names.new)?;
+    if mode & 0o077 != 0 {
+        directory.let_others_pass()?;
+    }
     let asked = options.capacity.unwrap_or(0) as u64;
 
     if !is_ours {
@@ -160,7 +170,8 @@ fn take_over(
             ),
         )
     })?;
-    // A `leaving` whose rename or unlink never came: its maker was killed, or it would hold the lock.
+    // A `leaving` whose rename or unlink never came: its maker was killed, or it would hold the lock. (If it is the one of a
+    // `rm --force`, which holds none, the file loses its name all the same, and that is looked at last.)
     shared.leaving().store(0, Relaxed);
     wake_all(&shared, &bell);
     if asked > shared.geometry().capacity {
@@ -211,7 +222,12 @@ impl Hold {
         let directory = Directory::open(location, true)?;
         let names = &location.names;
         let mode = self.shared.stat()?.st_mode & PERMISSIONS;
-        let is_named = directory.look_up(&names.mailbox)?.is_some_and(|stat| self.shared.is(&stat));
+        let is_named = || -> Result<bool, Fault> {
+            Ok(directory.look_up(&names.mailbox)?.is_some_and(|stat| self.shared.is(&stat)))
+        };
+        if mode & 0o077 != 0 {
+            directory.let_others_pass()?;
+        }
         if !self.lock.is_current(&directory, &names.lock)? {
             // With bits of its own, so that whoever gets this new lock before us knows the file for another writer's.
             match Lock::acquire(&directory, &names.lock, lock_mode(mode), location.owner) {
@@ -219,14 +235,14 @@ impl Hold {
                 Err(fault) if fault.kind == ErrorKind::Busy => return Err(removed()),
                 Err(fault) => return Err(fault),
             }
-            if is_named {
+            if is_named()? {
                 record_lock(&self.shared, self.lock.bits());
             }
         }
         if !directory.look_up(&names.bell)?.is_some_and(|stat| self.bell.is(&stat)) {
             self.bell = Bell::open_or_make(&directory, names, bell_mode(mode), location.owner)?;
         }
-        if is_named {
+        if is_named()? {
             return Ok(());
         }
         let (shared, number) = match Opened::open(&directory, location)? {
@@ -279,7 +295,13 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
     }
     check_removable(&directory, location)?;
     match Lock::acquire(&directory, &names.lock, 0o600, location.owner) {
-        Ok(_lock) => {
+        Ok(lock) => {
+            if !force && made_under_another(&directory, location, &lock) {
+                directory.remove(&names.lock)?;
+                let why = "its lock file is gone, so whether it has a live writer cannot be known; with --force it is removed \
+                           all the same";
+                return Err(Fault::new(ErrorKind::Busy, why));
+            }
             directory.remove(&names.new)?;
             remove_name(&directory, location)?;
             remove_companions(&directory, location, true)?;
@@ -305,6 +327,11 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
     Ok(true)
 }
 
+/// Whether the mailbox was made under another lock file than this one, whose holder may be alive.
+fn made_under_another(directory: &Directory, location: &Location, lock: &Lock) -> bool {
+    matches!(Opened::open(directory, location), Ok(Some(opened)) if opened.header.lock != lock.bits())
+}
+
 /// What is no mailbox is not ours to remove; what is a damaged one is.
 fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fault> {
     match Opened::open(directory, location) {
@@ -323,6 +350,8 @@ fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> 
     set_leaving(&shared);
     // Before the epoch moves: a reader that sees `leaving` and still finds the file's name waits for the epoch.
     directory.remove(&location.names.mailbox)?;
+    // Again: a live writer clears one that seems to be of somebody who was killed before the removal.
+    set_leaving(&shared);
     shared.eventcount().notify_all(&futex::Shared);
     if let Some(bell) = bell {
         bell.ring();
@@ -394,13 +423,22 @@ impl Content {
             }
             Reading::Nothing => Ok(Self::EMPTY),
             Reading::Unfinished => Ok(Self { number: seqlock::announced(&**shared), line: None }),
-            Reading::Damaged => Err(Fault::new(ErrorKind::Damaged, "damaged: its banks contradict its header")),
+            Reading::Damaged => Err(reader::damaged()),
+            Reading::NoMemory(length) => Err(reader::no_memory(length)),
         }
     }
 
     fn put(&self, shared: &Shared) {
         match &self.line {
-            Some((bytes, time)) => seqlock::publish(&**shared, self.number, *time, bytes),
+            Some((bytes, time)) => {
+                // The banks before it say that their messages have been: a reader that holds an older one, or none, goes by the
+                // bank that comes next for it, and passes on from there. Nobody reads their content.
+                let first = self.number.saturating_sub(shared.banks() - 1).max(1);
+                for passed in first..self.number {
+                    seqlock::end_write(shared.bank(passed), passed);
+                }
+                seqlock::publish(&**shared, self.number, *time, bytes);
+            }
             None if self.number > 0 => {
                 // As in the file that it comes from: the line is gone, its number is not used again.
                 seqlock::begin_write(shared.bank(self.number + 1), self.number + 1);
@@ -458,23 +496,36 @@ fn succeed(
     old: &Shared,
     bell: &Bell,
 ) -> Result<Shared, Fault> {
-    let names = &location.names;
     let built = build(directory, location, geometry, lock, content)?;
+    if let Err(fault) = install(&built, directory, location, lock, old) {
+        directory.remove(&location.names.new)?;
+        return Err(fault);
+    }
+    wake_all(old, bell);
+    Ok(built.shared)
+}
+
+fn install(built: &Built, directory: &Directory, location: &Location, lock: &Lock, old: &Shared) -> Result<(), Fault> {
+    let names = &location.names;
     keep_owner_and_mode(&built.fresh, old)?;
     built.fresh.stage(directory, names)?;
-    if !lock.is_current(directory, &names.lock)? {
-        directory.remove(&names.new)?;
+    // Removed meanwhile by a `rm --force`, which has to be the end of it. (A sweep sets no `leaving`.)
+    let is_removed = || old.leaving().load(Relaxed) != 0 && old.has_lost_its_name();
+    if !lock.is_current(directory, &names.lock)? || is_removed() {
         return Err(removed());
     }
     set_leaving(old);
     // The rename comes before the epoch moves: see `remove_name`.
     if let Err(fault) = shm::replace(directory, names) {
+        if old.has_lost_its_name() {
+            return Err(removed());
+        }
         old.leaving().store(0, Relaxed);
-        directory.remove(&names.new)?;
         return Err(fault);
     }
-    wake_all(old, bell);
-    Ok(built.shared)
+    // Again: see `remove_name`.
+    set_leaving(old);
+    Ok(())
 }
 
 fn keep_owner_and_mode(fresh: &Fresh, old: &Shared) -> Result<(), Fault> {

@@ -26,8 +26,10 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 /// ... doubling, to this.
 pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(10);
-/// A reader that never sleeps asks every so many empty looks whether its file still has its name.
-const ASK_EVERY: u32 = 1024;
+/// Of its looks that find nothing, a reader that never sleeps takes the clock at every one, or, if they come faster than this, at
+/// every second, fourth, and so on, up to so many.
+const BUSY: Duration = Duration::from_millis(1);
+const MOST_LOOKS: u32 = 1024;
 
 /// A reader of a mailbox, one of any number.
 ///
@@ -46,8 +48,10 @@ pub struct Reader {
     attached: Option<Shared>,
     /// Counts the files that were attached.
     attachments: u64,
-    /// Whether what is missing is waited for: always, once opened.
-    patient: bool,
+    /// Whether it was opened for one that comes later.
+    waits_for_mailbox: bool,
+    /// Whether opening is over: from then on, what is missing is waited for.
+    is_open: bool,
     /// The instance that `held` belongs to.
     instance: Option<[u8; 16]>,
     /// Number of the message of this instance that was returned last; 0: none.
@@ -59,7 +63,12 @@ pub struct Reader {
     retries: u64,
     spin: Spin,
     nap: Duration,
+    /// Looks that found nothing since the clock was taken, when that was, and after how many it is taken again.
     empty_looks: u32,
+    clock_taken: Deadline,
+    clock_every: u32,
+    /// When it was asked last whether the file still has its name.
+    name_asked: Deadline,
     /// `leaving` was set while the file still had its name: the epoch before the question. Asked again when it has moved.
     leaving_asked: Option<u32>,
     /// Waiting for a mailbox: the directory that is watched.
@@ -113,6 +122,14 @@ impl From<Holder> for WriterState {
     }
 }
 
+pub(crate) fn damaged() -> Fault {
+    Fault::new(ErrorKind::Damaged, "damaged: its banks contradict its header; to start afresh: mailbox rm")
+}
+
+pub(crate) fn no_memory(length: usize) -> Fault {
+    Fault::new(ErrorKind::Io, format!("no memory for a line of {length} bytes"))
+}
+
 /// A line that was read into the buffer.
 struct Line {
     number: u64,
@@ -161,7 +178,8 @@ impl Reader {
             location,
             attached: None,
             attachments: 0,
-            patient: options.wait_for_mailbox,
+            waits_for_mailbox: options.wait_for_mailbox,
+            is_open: false,
             instance: None,
             held: 0,
             has_returned: false,
@@ -170,6 +188,9 @@ impl Reader {
             spin: Spin::new(),
             nap: SHORTEST_NAP,
             empty_looks: 0,
+            clock_taken: Deadline::now(),
+            clock_every: 1,
+            name_asked: Deadline::now(),
             leaving_asked: None,
             watch: None,
             doorbell: None,
@@ -178,7 +199,7 @@ impl Reader {
         if !found && !options.wait_for_mailbox {
             return Err(missing());
         }
-        reader.patient = true;
+        reader.is_open = true;
         if options.skip_current
             && let Some(shared) = &reader.attached
         {
@@ -285,10 +306,7 @@ impl Reader {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn latest(&mut self) -> Result<Option<Message<'_>>> {
-        let line = self.look(true).map(|look| match look {
-            Look::Line(line) => Some(line),
-            Look::Nothing | Look::Unfinished => None,
-        });
+        let line = self.latest_line();
         self.message(line)
     }
 
@@ -334,14 +352,39 @@ impl Reader {
 
     #[inline]
     fn try_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
-        if let Look::Line(line) = self.look(false)? {
+        match self.look(false) {
+            Ok(Look::Line(line)) => return Ok(Some(line)),
+            Ok(Look::Nothing | Look::Unfinished) => {}
+            Err(fault) => {
+                // Nor was there a line: who polls and goes on hears of it again at the next slice, not at once.
+                if let Some(watching) = &mut self.doorbell {
+                    watching.consume();
+                }
+                return Err(fault);
+            }
+        }
+        if self.doorbell.is_some() {
+            return self.arm_doorbell();
+        }
+        if self.ask_if_due()?
+            && let Look::Line(line) = self.look(false)?
+        {
             return Ok(Some(line));
         }
-        self.empty_looks = self.empty_looks.wrapping_add(1);
-        if self.empty_looks.is_multiple_of(ASK_EVERY) {
-            self.ask_for_name()?;
+        Ok(None)
+    }
+
+    fn latest_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
+        let held = self.held;
+        let mut look = self.look(true)?;
+        let is_new = matches!(&look, Look::Line(line) if line.number != held);
+        if !is_new && self.ask_if_due()? {
+            look = self.look(true)?;
         }
-        if self.doorbell.is_some() { self.arm_doorbell() } else { Ok(None) }
+        Ok(match look {
+            Look::Line(line) => Some(line),
+            Look::Nothing | Look::Unfinished => None,
+        })
     }
 
     /// Looks for a line that is new, or for the newest if `again`.
@@ -372,10 +415,8 @@ impl Reader {
                 }
                 Reading::Nothing => Ok(Look::Nothing),
                 Reading::Unfinished => Ok(Look::Unfinished),
-                Reading::Damaged => {
-                    let why = "damaged: its banks contradict its header; to start afresh: mailbox rm";
-                    Err(Fault::new(ErrorKind::Damaged, why))
-                }
+                Reading::Damaged => Err(damaged()),
+                Reading::NoMemory(length) => Err(no_memory(length)),
             };
         }
     }
@@ -420,6 +461,9 @@ impl Reader {
             match &self.attached {
                 None => self.wait_for_mailbox(deadline)?,
                 Some(_) if unfinished => {
+                    if self.ask_if_slice_is_over()? {
+                        continue;
+                    }
                     let nap = self.next_nap();
                     std::thread::sleep(earlier(deadline, nap).left());
                 }
@@ -444,6 +488,10 @@ impl Reader {
 
     /// Sleeps until there may be a line, or until the end of a slice; says whether it was the latter.
     fn sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<bool, Fault> {
+        // Whether the last slice was slept through or cut short by signals or by strangers who wake.
+        if self.ask_if_slice_is_over()? {
+            return Ok(false);
+        }
         let nap = self.next_nap();
         let shared = self.attached.as_ref().expect("checked by the caller");
         let eventcount = shared.eventcount();
@@ -451,7 +499,7 @@ impl Reader {
         if shared.is_writable() {
             eventcount.arm(FUTEX);
         }
-        if seqlock::announced(&**shared) > self.held {
+        if seqlock::has_announced(&**shared, self.held).ok_or_else(damaged)? {
             return Ok(false);
         }
         // ORDERING: Relaxed; after [armed], and [key] and [bump] see to the rest.
@@ -464,9 +512,6 @@ impl Reader {
         let started = Deadline::now();
         let wait = shared.eventcount().wait(&futex::Shared, key, earlier(deadline, slice));
         self.spin.slept(started);
-        if wait == Wait::TimedOut && (slice == SLICE || nap == LONGEST_NAP) {
-            self.ask_for_name()?;
-        }
         Ok(wait == Wait::TimedOut)
     }
 
@@ -505,8 +550,9 @@ impl Reader {
     /// start; later it may come and go like a mailbox.
     fn is_not_there_yet(&self, fault: &Fault) -> bool {
         match fault.kind {
-            ErrorKind::NotFound => self.patient && (self.location.is_default || self.instance.is_some()),
-            ErrorKind::PermissionDenied => self.patient && self.location.owner.is_some(),
+            ErrorKind::NotFound if self.location.is_default => self.is_open || self.waits_for_mailbox,
+            ErrorKind::NotFound => self.is_open,
+            ErrorKind::PermissionDenied => (self.is_open || self.waits_for_mailbox) && self.location.owner.is_some(),
             _ => false,
         }
     }
@@ -558,11 +604,34 @@ impl Reader {
         Ok(true)
     }
 
+    /// Looks at the names if they were not looked at for a slice; says whether there is another file now.
+    fn ask_if_slice_is_over(&mut self) -> std::result::Result<bool, Fault> {
+        let attachment = self.attachments;
+        if self.name_asked.passed() >= SLICE {
+            self.ask_for_name()?;
+        }
+        Ok(self.attachments != attachment)
+    }
+
+    /// The same for one that never sleeps, without a clock at every look.
+    fn ask_if_due(&mut self) -> std::result::Result<bool, Fault> {
+        self.empty_looks += 1;
+        if self.empty_looks < self.clock_every {
+            return Ok(false);
+        }
+        self.empty_looks = 0;
+        let is_busy = self.clock_taken.passed() < BUSY;
+        self.clock_every = if is_busy { (self.clock_every * 2).min(MOST_LOOKS) } else { 1 };
+        self.clock_taken = Deadline::now();
+        self.ask_if_slice_is_over()
+    }
+
     /// A slice is over: if another file bears the name by now, goes on to it. If none does, to a sweep or otherwise, the old line
     /// stays readable until one does.
     #[cold]
     fn ask_for_name(&mut self) -> std::result::Result<(), Fault> {
         self.leaving_asked = None;
+        self.name_asked = Deadline::now();
         let Some(shared) = &self.attached else { return Ok(()) };
         let named = self.directory(false).and_then(|directory| directory.look_up(&self.location.names.mailbox));
         if let Ok(Some(named)) = named
@@ -608,7 +677,8 @@ impl Reader {
                         shared.eventcount().arm(BELL);
                     }
                     // ORDERING: Relaxed, both; after [armed].
-                    if seqlock::announced(&**shared) <= self.held && shared.leaving().load(Relaxed) == 0 {
+                    let is_announced = seqlock::has_announced(&**shared, self.held).ok_or_else(damaged)?;
+                    if !is_announced && shared.leaving().load(Relaxed) == 0 {
                         return Ok(None);
                     }
                     self.look(false)?

@@ -34,6 +34,8 @@ pub struct Writer {
     always_wake: bool,
     /// When the files were looked up by their names last, in nanoseconds of `CLOCK_BOOTTIME`.
     checked: u64,
+    /// Whether `leaving` was set then already, though the file had its name.
+    was_leaving: bool,
     /// Whether the next publish has something to report first.
     trouble: Option<Fault>,
     origin: Origin,
@@ -90,6 +92,7 @@ impl Writer {
             timestamps: options.timestamps,
             always_wake: options.always_wake,
             checked: boottime(),
+            was_leaving: false,
             trouble: None,
             origin,
             location,
@@ -112,7 +115,7 @@ impl Writer {
     /// * [`ErrorKind::Removed`]: the mailbox was removed under this writer; so will every later publish.
     /// * [`ErrorKind::Forked`]: this is a forked child of the writer's process; it can make a writer of its own when the parent's
     ///   is gone.
-    /// * Others, if files that were swept away cannot be put back; the next publish tries again.
+    /// * Others, if files that were swept away could not be put back; later publishes go on, and it is tried again within a second.
     #[inline]
     pub fn publish(&mut self, line: &[u8]) -> Result<u64> {
         let time = if self.timestamps { boottime() } else { 0 };
@@ -188,25 +191,44 @@ impl Writer {
 
     /// Puts the files back if they have lost their names: told by their descriptors every time, by the names once a second.
     fn look_at_names(&mut self) {
-        if self.is_leaving() || self.trouble.is_some() {
+        let now = boottime();
+        let by_name = now - self.checked > CHECK_AFTER;
+        if self.trouble.is_some() || (self.is_leaving() && !by_name) {
             return;
         }
-        let now = boottime();
-        let lost = if now - self.checked > CHECK_AFTER {
+        let is_lost = if by_name {
             self.checked = now;
-            self.hold.is_misnamed(&self.location)
+            // Not being able to look (no descriptors left, say) is no reason to stop: the next look may be.
+            self.hold.is_misnamed(&self.location).unwrap_or(false)
         } else {
-            Ok(self.hold.has_lost_a_name())
+            self.hold.has_lost_a_name()
         };
-        let kept = match lost {
-            Ok(false) => return,
-            Ok(true) => self.hold.keep(&self.location, &self.options),
-            Err(fault) => Err(fault),
-        };
-        match kept {
+        if self.is_leaving() {
+            self.call_off_leaving();
+            return;
+        }
+        self.was_leaving = false;
+        if !is_lost {
+            return;
+        }
+        match self.hold.keep(&self.location, &self.options) {
             Ok(()) => self.capacity = self.hold.shared.geometry().capacity as usize,
             Err(fault) => self.trouble = Some(fault),
         }
+    }
+
+    /// `leaving` is set, and the file has its name, for the second time in a row, a second apart: who set it was killed before the
+    /// name was gone.
+    #[cold]
+    fn call_off_leaving(&mut self) {
+        if self.hold.shared.has_lost_its_name() {
+            return;
+        }
+        if self.was_leaving {
+            // ORDERING: Relaxed. Nobody waits for this; and one that comes to remove the file after all sets it again.
+            self.hold.shared.leaving().store(0, Relaxed);
+        }
+        self.was_leaving = !self.was_leaving;
     }
 
     /// Looks whether the files still have their names, and puts back what strangers removed; for a writer that is idle, as

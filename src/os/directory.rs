@@ -1,7 +1,7 @@
 //! The directory of a mailbox: opened, checked, made if it is the user's own.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -142,8 +142,9 @@ impl Directory {
         if !self.is_default || self.stat.st_mode & 0o011 == 0o011 {
             return Ok(());
         }
-        let mode = self.stat.st_mode & 0o777 | 0o011;
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+        let mode = self.stat.st_mode & PERMISSIONS | 0o011;
+        // By descriptor, and so the directory that was checked, whatever its path leads to by now.
+        fs::set_permissions(of_descriptor(&self.fd), fs::Permissions::from_mode(mode))
             .map_err(|e| Fault::system(format!("{} cannot be opened to others", self.path.display()), e))
     }
 
@@ -170,6 +171,11 @@ impl Directory {
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         openat(&self.fd, name, flags, Mode::empty())
     }
+}
+
+/// A path that leads to an open file, for the system calls that take no descriptor (or none opened by `O_PATH`; proc(5)).
+pub fn of_descriptor(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 impl AsFd for Directory {

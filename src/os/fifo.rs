@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
 use nix::unistd::{mkfifoat, pipe2, read, write};
 
-use super::directory::{Directory, check_entry};
+use super::directory::{Directory, check_entry, of_descriptor};
 use super::fork::ParentOnly;
 use crate::error::Fault;
 use crate::name::{Names, show};
@@ -120,12 +120,21 @@ fn make(directory: &Directory, names: &Names, mode: u32) -> Result<(), Fault> {
     })
 }
 
-/// By name and not by descriptor, because to open a FIFO is to be one of its ends. Only we may write to the directory.
+/// Gives the new FIFO its owner and mode, by a descriptor that only names it, because to open a FIFO is to be one of its ends.
+/// Not by its name: when root works in another user's directory, that user can put something else there meanwhile.
 fn settle(directory: &Directory, name: &CStr, mode: u32) -> nix::Result<()> {
-    if let Some((uid, gid)) = directory.new_owner() {
-        nix::unistd::fchownat(directory, name, Some(uid), Some(gid), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(directory, name, flags, Mode::empty())?;
+    let stat = fstat(&fd)?;
+    let (is, ours) = (stat.st_mode & SFlag::S_IFMT.bits(), nix::unistd::geteuid().as_raw());
+    if is != SFlag::S_IFIFO.bits() || stat.st_nlink != 1 || stat.st_uid != ours {
+        return Err(Errno::EEXIST);
     }
-    fchmodat(directory, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
+    if let Some((uid, gid)) = directory.new_owner() {
+        nix::unistd::fchownat(&fd, c"", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+    }
+    let mode = Mode::from_bits_truncate(mode);
+    fchmodat(directory, of_descriptor(&fd).as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
 nix::ioctl_read_bad!(

@@ -77,13 +77,16 @@ impl AsFd for ParentOnly {
 /// A place in the list of descriptors that the child's handler goes through. Places are used again and never freed, so that the
 /// handler, which may not lock or allocate, can go through them at any moment.
 struct Entry {
-    /// The descriptor, or [`FREE`].
+    /// The descriptor, or [`FREE`], or [`DONE`].
     fd: AtomicI32,
     /// The place registered before; never changed.
-    next: *const Entry,
+    next: Option<&'static Entry>,
 }
 
+/// Nobody has the place.
 const FREE: RawFd = -1;
+/// In a forked child: what was inherited was dealt with, and its owner has not been dropped. The number may be anybody's by now.
+const DONE: RawFd = -2;
 static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
 
 /// Registers `fd`; called with the gate closed, so alone.
@@ -94,20 +97,19 @@ fn register(fd: RawFd) -> &'static Entry {
             return entry;
         }
     }
-    let next = ENTRIES.load(Relaxed);
+    let next = newest_entry();
     let entry = Box::leak(Box::new(Entry { fd: AtomicI32::new(fd), next }));
     ENTRIES.store(entry, Release);
     entry
 }
 
+fn newest_entry() -> Option<&'static Entry> {
+    // SAFETY: null, or an entry that was leaked by `register`, complete before the Release store that this load reads from.
+    unsafe { ENTRIES.load(Acquire).as_ref() }
+}
+
 fn entries() -> impl Iterator<Item = &'static Entry> {
-    let mut next: *const Entry = ENTRIES.load(Acquire);
-    std::iter::from_fn(move || {
-        // SAFETY: `next` is null or points to an entry that was leaked by `register`, complete before it was reachable.
-        let entry: &'static Entry = unsafe { next.as_ref() }?;
-        next = entry.next;
-        Some(entry)
-    })
+    std::iter::successors(newest_entry(), |entry| entry.next)
 }
 
 /// While it is closed, forks of this process wait; closed for as long as it takes to open and register a descriptor.
@@ -145,7 +147,12 @@ extern "C" fn in_child() {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         for entry in entries() {
             let fd = entry.fd.load(Relaxed);
-            if fd != FREE && (null == -1 || libc::dup3(null, fd, libc::O_CLOEXEC) == -1) {
+            if fd < 0 {
+                continue;
+            }
+            // Once only: this child may use the number for something else, and have children of its own.
+            entry.fd.store(DONE, Relaxed);
+            if null == -1 || libc::dup3(null, fd, libc::O_CLOEXEC) == -1 {
                 libc::close(fd);
             }
         }

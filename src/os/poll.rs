@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::clock::Deadline;
-use super::directory::Directory;
+use super::directory::{Directory, of_descriptor};
 use super::fork::Origin;
 
 /// Entries that an instance can have at once.
@@ -69,12 +69,14 @@ impl PollSet {
             return Ok(false);
         }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        (self.timer, self.origin) = Self::parts(&epoll)?;
-        self.watched = None;
+        let parts = Self::parts(&epoll)?;
         // SAFETY: both are open descriptors of ours; the instance under the old number, the parent's, is only ours to leave.
         if unsafe { libc::dup3(epoll.0.as_raw_fd(), self.epoll.0.as_raw_fd(), libc::O_CLOEXEC) } == -1 {
             return Err(Errno::last());
         }
+        // Only now: until here, what is inside is the parent's and not to be touched.
+        (self.timer, self.origin) = parts;
+        self.watched = None;
         self.start(Duration::from_nanos(1))?;
         Ok(true)
     }
@@ -105,7 +107,8 @@ impl PollSet {
     fn look_every(&mut self, period: Duration) -> nix::Result<()> {
         if self.period != period {
             self.period = period;
-            self.start(period)?;
+            // With a look at once, which is also how a new instance is ready from the start.
+            self.start(Duration::from_nanos(1))?;
         }
         Ok(())
     }
@@ -163,7 +166,7 @@ impl Watch {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
         let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF;
         // By descriptor, so that it is the directory that was checked.
-        inotify.add_watch(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()).as_str(), events).ok()?;
+        inotify.add_watch(of_descriptor(directory).as_str(), events).ok()?;
         Some(Self { inotify, directory: directory.identity() })
     }
 

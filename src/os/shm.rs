@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -14,7 +14,7 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::linkat;
 
-use super::directory::{Directory, PERMISSIONS, check_entry, kind_of};
+use super::directory::{Directory, PERMISSIONS, check_entry, kind_of, of_descriptor};
 use crate::error::{ErrorKind, Fault};
 use crate::layout::{self, Geometry, HEADER, Header, Reject, View};
 use crate::name::{Location, Names};
@@ -61,22 +61,33 @@ impl Unnamed {
             Err(Errno::ENOENT | Errno::EPERM | Errno::EINVAL) => {}
             result => return result,
         }
-        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-        linkat(AT_FDCWD, path.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW)
+        linkat(AT_FDCWD, of_descriptor(&self.0).as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW)
     }
 }
 
 /// Allocates all pages now, so that a full file system is an error here and no SIGBUS later.
 fn allocate(file: impl AsFd, length: u64, directory: &Directory) -> Result<(), Fault> {
-    posix_fallocate(file, 0, length as i64)
-        .map_err(|errno| Fault::system(format!("no room for {length} bytes in {}", directory.path().display()), errno))
+    // In pieces, and each until it is done: tmpfs gives a piece up when a signal comes.
+    const PIECE: u64 = 4 << 20;
+    for start in (0..length).step_by(PIECE as usize) {
+        let allocated = loop {
+            match posix_fallocate(&file, start as i64, PIECE.min(length - start) as i64) {
+                Err(Errno::EINTR) => {}
+                result => break result,
+            }
+        };
+        allocated.map_err(|errno| {
+            Fault::system(format!("no room for {length} bytes in {}", directory.path().display()), errno)
+        })?;
+    }
+    Ok(())
 }
 
 /// A mailbox being made: nobody finds it before it is complete.
 pub enum Fresh {
     /// The usual case.
     Unnamed(Unnamed),
-    /// Without unnamed files: under `NAME.new`, which nobody opens. Removed again if it is not installed.
+    /// Without unnamed files: under `NAME.new`, which nobody opens. Whoever makes it removes it if it is not installed.
     Named(File),
 }
 

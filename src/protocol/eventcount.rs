@@ -108,7 +108,7 @@ impl Eventcount<'_> {
     /// Sets `flag`, so that the next publish wakes. What is loaded after this decides whether to wait.
     #[inline]
     pub fn arm(&self, flag: u32) {
-        // ORDERING [arm]: SeqCst, pairs with [waiters] in `take_waiters`. At least Release is needed besides, so that the key
+        // ORDERING [arm]: SeqCst, pairs with [waiters] in `has_waiters`. At least Release is needed besides, so that the key
         // is not loaded after the flag is set.
         sync::fetch_or_seqcst(Site::Arm, self.waiters, flag);
         // ORDERING [armed]: SeqCst fence, pairs with [latest] in `seqlock::announce`, whose SeqCst store and load stand in the

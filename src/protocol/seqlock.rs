@@ -46,10 +46,13 @@ pub trait Slot {
     fn bank(&self, number: u64) -> Bank<'_>;
 }
 
+/// Greatest message number that is taken for honest: 10^9 a second do not reach it in 146 years.
+pub const MAX_NUMBER: u64 = 1 << 62;
+
 /// The sequence of a bank that holds message `number`.
 #[inline(always)]
 pub const fn sequence_of(number: u64) -> u64 {
-    // Wrapping: a damaged `latest` must not be a panic. Honest numbers stay below 2^63 for 292 years of 10^9 a second.
+    // Wrapping: a damaged `latest` must not be a panic.
     number.wrapping_mul(2)
 }
 
@@ -94,13 +97,13 @@ pub fn end_write(bank: Bank<'_>, number: u64) {
 #[inline(always)]
 pub fn announce(slot: &impl Slot, number: u64) {
     // ORDERING [latest]: SeqCst, for two pairs. As a Release it pairs with [saw-latest] in `look`: `latest` is never
-    // ahead of the banks. As a SeqCst store before the SeqCst load [waiters] in `Eventcount::waiters` it pairs with
+    // ahead of the banks. As a SeqCst store before the SeqCst load [waiters] in `Eventcount::has_waiters` it pairs with
     // [arm] and [armed]: publish mine, then look at yours, on both sides, so that not both can miss the other. With
     // Release a reader goes to sleep on a line that is there, on x86 too (the store waits in the store buffer).
     sync::store_seqcst(Site::Latest, slot.latest(), number);
 }
 
-/// The newest message that was announced; what a reader looks at when it is about to sleep.
+/// The newest message that was announced.
 #[inline(always)]
 pub fn announced(slot: &impl Slot) -> u64 {
     // ORDERING: Relaxed. After [armed] it is the reader's half of that pair; elsewhere its age does not matter.
@@ -114,20 +117,33 @@ pub fn newest(slot: &impl Slot) -> u64 {
         if let Look::Newest(newest) = look(slot, 0) {
             return newest;
         }
-        backoff.snooze();
+        backoff.spin();
     }
     announced(slot)
 }
 
 /// Whether a message newer than `held` may be there; the cheapest look, one load of the line that will change next.
 ///
-/// `false` is certain: numbers are consecutive, so nothing newer exists while the bank of `held + 1` holds less than it.
+/// `false` is certain: numbers are consecutive, and a file that carries on another's begins as if all its banks had been written, so
+/// nothing newer exists while the bank of `held + 1` holds less than it.
 #[inline(always)]
 pub fn has_newer(slot: &impl Slot, held: u64) -> bool {
     let next = held.wrapping_add(1);
     // ORDERING: Relaxed suffices. That publish k has returned before this load (the reader knows it by other means, which
     // carry the order) makes the load see at least its sequence, by coherence. Whoever goes on calls `look`, which fences.
     slot.bank(next).sequence.load(Relaxed) >= sequence_of(next)
+}
+
+/// Whether a message newer than `held` was announced; what a reader looks at when it is about to sleep. `None`: so says `latest`,
+/// and its bank does not, which is not the work of a writer.
+#[inline]
+pub fn has_announced(slot: &impl Slot, held: u64) -> Option<bool> {
+    if announced(slot) <= held {
+        return Some(false);
+    }
+    // ORDERING [saw-latest]: Acquire fence, pairs with [latest] in `announce`, as in `look`.
+    sync::fence(Site::SawLatest, Acquire);
+    has_newer(slot, held).then_some(true)
 }
 
 /// What a look at the slot found.
@@ -191,6 +207,8 @@ pub enum Attempt {
     Lapped,
     /// The bank holds less than was announced: not the work of a writer.
     Behind,
+    /// There is no memory for a line of so many bytes.
+    NoMemory(usize),
 }
 
 /// Tries once to copy message `number`, which `look` found, into `buffer`, which grows if it must and never shrinks.
@@ -212,6 +230,10 @@ pub fn read_attempt(slot: &impl Slot, number: u64, buffer: &mut Vec<u8>) -> Atte
     let length = bank.length.load(Relaxed).min(slot.capacity() as u64) as usize;
     let time = bank.time.load(Relaxed);
     if buffer.len() < length {
+        // A damaged file may claim any length up to its own.
+        if buffer.try_reserve(length - buffer.len()).is_err() {
+            return Attempt::NoMemory(length);
+        }
         buffer.resize(length, 0);
     }
     copy::load(bank.payload, &mut buffer[..length]);
@@ -239,20 +261,28 @@ pub enum Reading {
     },
     /// There is nothing newer than what is held.
     Nothing,
-    /// The only bank is being written, or was when its writer died.
+    /// The only bank is being written, again and again, or was when its writer died.
     Unfinished,
     /// The slot contradicts itself.
     Damaged,
+    /// There is no memory for a line of so many bytes.
+    NoMemory(usize),
 }
 
 /// Attempts without any movement of the slot, after which a reader stops trying. An honest writer's stores are all visible
 /// long before that.
-const MOTIONLESS: u32 = 10_000;
+const MOTIONLESS: u32 = 100;
+
+/// With one bank, attempts on a slot that moves, after which a reader stops trying; each counts once, and once more for every
+/// [`COSTLY`] bytes of the line. The textbook seqlock gives a reader no better word against a tight writer.
+const OVERTAKEN: usize = 10_000;
+const COSTLY: usize = 4096;
 
 /// Reads the newest message into `buffer` if its number is greater than `held`, or at least `held` if `again`; counts the
 /// attempts that failed in `retries`.
 ///
-/// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move.
+/// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move, and with
+/// one bank after a bounded number of attempts.
 #[inline]
 pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
     match attempt_newest(slot, held, again, buffer) {
@@ -272,13 +302,14 @@ fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>
         Attempt::Read { length, time } => Some(Reading::Line { number, length, time }),
         Attempt::Lapped => None,
         Attempt::Behind => Some(Reading::Damaged),
+        Attempt::NoMemory(length) => Some(Reading::NoMemory(length)),
     }
 }
 
 #[cold]
 fn read_newest_again(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
     let backoff = sync::Backoff::new();
-    let (mut before, mut motionless) = (None, 0);
+    let (mut before, mut motionless, mut overtaken) = (None, 0, 0);
     loop {
         *retries += 1;
         let latest = announced(slot);
@@ -287,7 +318,14 @@ fn read_newest_again(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<
         if motionless > MOTIONLESS {
             return if slot.banks() == 1 { Reading::Unfinished } else { Reading::Damaged };
         }
-        backoff.snooze();
+        if slot.banks() == 1 {
+            overtaken += 1 + buffer.len() / COSTLY;
+            if overtaken > OVERTAKEN {
+                return Reading::Unfinished;
+            }
+        }
+        // No yield: on a busy machine each could take milliseconds, and the caller may have a deadline.
+        backoff.spin();
         if let Some(reading) = attempt_newest(slot, held, again, buffer) {
             return reading;
         }
@@ -313,11 +351,15 @@ pub struct Damage {
 ///
 /// # Errors
 ///
-/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`.
+/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`, or if `latest` is ahead of its bank.
 pub fn recover(slot: &impl Slot) -> Result<u64, Damage> {
     // ORDERING: Relaxed. The lock that we got was released by the kernel after the last store of the dead writer, and
     // whoever holds it is alone: these loads see the last values.
     let announced = slot.latest().load(Relaxed);
+    let sequence = slot.bank(announced).sequence.load(Relaxed);
+    if announced > MAX_NUMBER || sequence < sequence_of(announced) {
+        return Err(Damage { bank: announced & (slot.banks() - 1), sequence, latest: announced });
+    }
     let mut latest = announced;
     for index in 0..slot.banks() {
         let sequence = slot.bank(index).sequence.load(Relaxed);

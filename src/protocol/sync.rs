@@ -13,7 +13,7 @@ pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence as core_fence
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence as core_fence};
 
-/// Spins, then yields: between attempts to read.
+/// Spins between attempts to read.
 #[cfg(not(loom))]
 pub use crossbeam_utils::Backoff;
 
@@ -29,7 +29,7 @@ impl Backoff {
         Self
     }
     /// Lets another thread run.
-    pub fn snooze(&self) {
+    pub fn spin(&self) {
         loom::thread::yield_now();
     }
 }

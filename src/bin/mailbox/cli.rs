@@ -82,9 +82,8 @@ pub enum Command {
 #[derive(Args)]
 pub struct Put {
     /// The mailbox; made if it does not exist.
-    pub name: PathBuf,
-    /// The line; else standard input is read, where a line ends with LF and the last one needs none.
-    #[arg(allow_negative_numbers = true)]
+    pub name: OsString,
+    /// The line; else standard input is read, where a line ends with LF and the last one needs none. One that begins with `-` goes after `--`.
     pub line: Option<OsString>,
     /// Most bytes in a line; longer ones are then errors. Else the mailbox grows as needed, up to 64 MiB.
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
@@ -106,7 +105,7 @@ pub struct Put {
 #[derive(Args)]
 pub struct Get {
     /// The mailbox.
-    pub name: PathBuf,
+    pub name: OsString,
     /// How long to wait for a line, if there is none.
     #[arg(long, value_name = "DUR", value_parser = units::duration)]
     pub wait: Option<Duration>,
@@ -124,7 +123,7 @@ pub struct Get {
 #[derive(Args)]
 pub struct Watch {
     /// The mailbox; waited for if it does not exist.
-    pub name: PathBuf,
+    pub name: OsString,
     /// End after so many lines.
     #[arg(short = 'n', long = "count", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
@@ -155,7 +154,7 @@ pub struct List {
 #[derive(Args)]
 pub struct Stat {
     /// The mailbox.
-    pub name: PathBuf,
+    pub name: OsString,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
@@ -165,7 +164,7 @@ pub struct Stat {
 pub struct Rm {
     /// The mailboxes.
     #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<PathBuf>,
+    pub names: Vec<OsString>,
     /// Also one that has a live writer, whose next publish then fails.
     #[arg(short, long)]
     pub force: bool,

@@ -1,8 +1,8 @@
 //! What goes to standard output, each line at once, and to standard error.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -36,7 +36,7 @@ impl Output {
     }
 
     /// Writes one message of mailbox `name`.
-    pub fn message(&mut self, name: &Path, message: &Message<'_>, format: Format) -> Result<()> {
+    pub fn message(&mut self, name: &OsStr, message: &Message<'_>, format: Format) -> Result<()> {
         self.buffer.clear();
         match format {
             Format::Json => self.object(&Line::new(name, message)),
@@ -127,7 +127,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(name: &Path, message: &Message<'a>) -> Self {
+    fn new(name: &OsStr, message: &Message<'a>) -> Self {
         let data = str::from_utf8(message.bytes).ok();
         Self {
             name: name.to_string_lossy().into_owned(),
@@ -162,7 +162,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    pub fn new(name: &Path, info: &Info) -> Self {
+    pub fn new(name: &OsStr, info: &Info) -> Self {
         Self {
             schema: 1,
             name: name.to_string_lossy().into_owned(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use shm_mailbox::{Options, Reader, WriterState};
@@ -73,9 +73,11 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn play(&self) -> Result<()> {
-        self.say(
-            "A mailbox holds one line: the newest. This one is real, and every count below was taken just now.\n",
-        )?;
+        self.say(&format!(
+            "A mailbox holds one line: the newest. This one is real, and every count below was taken just now.\n\
+             From another terminal: mailbox watch {}/{NAME}\n\n",
+            self.place.0.display()
+        ))?;
         thread::scope(|scope| {
             let eager = scope.spawn(|| self.read(None));
             let slow = scope.spawn(|| self.read(Some(STEP)));
@@ -104,7 +106,7 @@ impl Stage<'_> {
         pause(Duration::from_millis(1900))?;
 
         self.say("\n2. The writer is killed by SIGKILL. Its last line stays, for readers that come late too.\n")?;
-        writer.kill();
+        drop(writer);
         // Its lock is the kernel's, which frees it before the process can be waited for.
         let mut late = self.place.options().open(NAME)?;
         let state = late.writer_state();
@@ -125,7 +127,7 @@ impl Stage<'_> {
         };
         self.say(&format!("   it goes on with line {next}\n"))?;
         pause(Duration::from_millis(1050))?;
-        writer.kill();
+        drop(writer);
         pause(Duration::from_millis(50))?;
         let (taken, published) = (self.taken.load(Relaxed), self.number()?);
         self.say(&format!(
@@ -139,7 +141,7 @@ impl Stage<'_> {
         let started = Instant::now();
         let writer = Process::start(scope, self.place, None)?;
         pause(Duration::from_secs(1))?;
-        writer.kill();
+        drop(writer);
         let taken = started.elapsed();
         let published = self.number()?;
         let rate = (published - before) as f64 / taken.as_secs_f64();
@@ -220,14 +222,11 @@ fn is_whole(bytes: &[u8]) -> bool {
     number.is_some_and(|number| text == line(number))
 }
 
-/// `mailbox put` in a process of its own, and the thread that feeds it.
-struct Process<'scope> {
-    child: Child,
-    feeder: ScopedJoinHandle<'scope, ()>,
-}
+/// `mailbox put` in a process of its own; killed when dropped, by SIGKILL.
+struct Process(Child);
 
-impl<'scope> Process<'scope> {
-    fn start(scope: &'scope Scope<'scope, '_>, place: &Place, pace: Option<Duration>) -> Result<Self> {
+impl Process {
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, place: &Place, pace: Option<Duration>) -> Result<Self> {
         let cannot = |error| Failure::system("cannot start a writer", error);
         let mut child = Command::new(std::env::current_exe().map_err(cannot)?)
             .args(["put", NAME, "--dir"])
@@ -236,14 +235,16 @@ impl<'scope> Process<'scope> {
             .spawn()
             .map_err(cannot)?;
         let input = child.stdin.take().expect("asked for");
-        Ok(Self { child, feeder: scope.spawn(move || feed(input, pace)) })
+        scope.spawn(move || feed(input, pace));
+        Ok(Self(child))
     }
+}
 
-    fn kill(mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-        // Its pipe has no reader now.
-        _ = self.feeder.join();
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        // After which its pipe has no reader, and the feeder ends too.
+        _ = self.0.wait();
     }
 }
 

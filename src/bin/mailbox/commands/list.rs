@@ -1,6 +1,6 @@
 //! `mailbox list`: the mailboxes of a directory.
 
-use std::path::Path;
+use std::ffi::OsStr;
 
 use shm_mailbox::{Error, ErrorKind, Info, WriterState};
 
@@ -17,10 +17,9 @@ pub fn run(arguments: &List, place: &Place) -> Result {
     let mut rows = vec![HEADINGS.map(String::from)];
     let mut failures: Vec<Error> = Vec::new();
     for name in options.list()? {
-        let name = Path::new(&name);
-        match options.inspect(name) {
-            Ok(info) if arguments.json => output.object(&Mailbox::new(name, &info))?,
-            Ok(info) => rows.push(row(name, &info)),
+        match options.inspect(&name) {
+            Ok(info) if arguments.json => output.object(&Mailbox::new(&name, &info))?,
+            Ok(info) => rows.push(row(&name, &info)),
             // Removed meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => failures.push(error),
@@ -34,14 +33,14 @@ pub fn run(arguments: &List, place: &Place) -> Result {
     Ok(code)
 }
 
-fn row(name: &Path, info: &Info) -> [String; 6] {
+fn row(name: &OsStr, info: &Info) -> [String; 6] {
     use std::os::unix::ffi::OsStrExt;
     let writer = match (info.writer, info.writer_pid) {
         (WriterState::Alive, Some(pid)) => format!("alive ({pid})"),
         (state, _) => writer_state(state).into(),
     };
     [
-        escape(name.as_os_str().as_bytes()),
+        escape(name.as_bytes()),
         info.number.to_string(),
         info.age.map_or("-".into(), span),
         writer,

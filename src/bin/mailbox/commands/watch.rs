@@ -1,6 +1,6 @@
 //! `mailbox watch`: the current line, then each newer one.
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::time::Instant;
 
 use shm_mailbox::{ErrorKind, Options, Reader, WriterState};
@@ -67,7 +67,7 @@ fn timed_out(arguments: &Watch, reader: &Reader) -> Result {
 }
 
 /// Whether the newest line is another than the one shown last; a look that leaves the reader as it is.
-fn has_other_than(last: u64, options: &Options, name: &Path) -> bool {
+fn has_other_than(last: u64, options: &Options, name: &OsStr) -> bool {
     options.inspect(name).is_ok_and(|info| info.number != 0 && info.number != last)
 }
 
