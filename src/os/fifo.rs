@@ -68,20 +68,20 @@ impl Bell {
             self.drain(0);
             _ = write(&self.0, b"!");
         }
-        if !drain_first {
-            self.drain(1);
+        if !drain_first && self.drain(1) == 0 {
+            // Two who rang at once (`rm --force` beside a writer) have each taken the other's byte.
+            _ = write(&self.0, b"!");
         }
     }
 
-    /// Takes bytes until `keep` are left.
-    fn drain(&self, keep: usize) {
+    /// Takes bytes until `keep` are left; returns how many are.
+    fn drain(&self, keep: usize) -> usize {
         let mut bytes = [0; 4096];
-        while let Some(surplus) = queued(&self.0).checked_sub(keep)
-            && surplus > 0
-        {
-            let most = surplus.min(bytes.len());
-            if read(&self.0, &mut bytes[..most]).is_err() {
-                return;
+        loop {
+            let left = queued(&self.0);
+            let surplus = left.saturating_sub(keep).min(bytes.len());
+            if surplus == 0 || read(&self.0, &mut bytes[..surplus]).is_err() {
+                return left;
             }
         }
     }
