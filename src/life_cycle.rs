@@ -172,7 +172,7 @@ fn take_over(
     })?;
     // A `leaving` whose rename or unlink never came: its maker was killed, or it would hold the lock. (If it is the one of a
     // `rm --force`, which holds none, the file loses its name all the same, and that is looked at last.)
-    shared.leaving().store(0, Relaxed);
+    call_off_leaving(&shared, &bell);
     wake_all(&shared, &bell);
     if asked > shared.geometry().capacity {
         let larger = grow(directory, location, asked, lock, &shared, &bell)?;
@@ -197,6 +197,11 @@ impl Hold {
         self.shared = grow(&directory, location, capacity as u64, &self.lock, &self.shared, &self.bell)?;
         self.introduce(options);
         Ok(())
+    }
+
+    /// Clears a `leaving` that its maker left behind.
+    pub fn call_off_leaving(&self) {
+        call_off_leaving(&self.shared, &self.bell);
     }
 
     /// Whether any of the three files has lost its name: by three looks at descriptors.
@@ -341,15 +346,22 @@ fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fau
 }
 
 fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> {
-    let Ok(Some(opened)) = Opened::open(directory, location) else {
-        check_removable(directory, location)?;
-        return directory.remove(&location.names.mailbox).map(drop);
+    let name = &location.names.mailbox;
+    let shared = loop {
+        let Ok(Some(opened)) = Opened::open(directory, location) else {
+            check_removable(directory, location)?;
+            return directory.remove(name).map(drop);
+        };
+        let shared = opened.map_to_write(directory)?;
+        set_leaving(&shared);
+        // A growth may have put another file there meanwhile, which would be removed in the place of this one.
+        if directory.look_up(name)?.is_none_or(|named| shared.is(&named)) {
+            break shared;
+        }
     };
-    let shared = opened.map_to_write(directory)?;
     let bell = Bell::open(directory, &location.names.bell, location.owner)?;
-    set_leaving(&shared);
     // Before the epoch moves: a reader that sees `leaving` and still finds the file's name waits for the epoch.
-    directory.remove(&location.names.mailbox)?;
+    directory.remove(name)?;
     // Again: a live writer clears one that seems to be of somebody who was killed before the removal.
     set_leaving(&shared);
     shared.eventcount().notify_all(&futex::Shared);
@@ -388,6 +400,20 @@ fn set_leaving(shared: &Shared) {
     // ORDERING: Relaxed. A reader that must see this knows that something has happened after it: a message in the next file,
     // by means that carry the order; or the new epoch, whose step is a Release ([bump]) that pairs with the reader's [key].
     shared.leaving().store(1, Relaxed);
+}
+
+/// Clears a `leaving` after which no name went, as it seems; says whether the file has its name.
+///
+/// Whoever set it may remove the name all the same, at any moment. So the name is looked at again after the store: if it is gone,
+/// `leaving` has to be set for good, for the remover's own store may have come before ours. (`docs/models/leaving.pml`.)
+fn call_off_leaving(shared: &Shared, bell: &Bell) -> bool {
+    shared.leaving().store(0, Relaxed);
+    let is_named = !shared.has_lost_its_name();
+    if !is_named {
+        set_leaving(shared);
+        wake_all(shared, bell);
+    }
+    is_named
 }
 
 fn wake_all(shared: &Shared, bell: &Bell) {
@@ -497,7 +523,7 @@ fn succeed(
     bell: &Bell,
 ) -> Result<Shared, Fault> {
     let built = build(directory, location, geometry, lock, content)?;
-    if let Err(fault) = install(&built, directory, location, lock, old) {
+    if let Err(fault) = install(&built, directory, location, lock, old, bell) {
         directory.remove(&location.names.new)?;
         return Err(fault);
     }
@@ -505,7 +531,14 @@ fn succeed(
     Ok(built.shared)
 }
 
-fn install(built: &Built, directory: &Directory, location: &Location, lock: &Lock, old: &Shared) -> Result<(), Fault> {
+fn install(
+    built: &Built,
+    directory: &Directory,
+    location: &Location,
+    lock: &Lock,
+    old: &Shared,
+    bell: &Bell,
+) -> Result<(), Fault> {
     let names = &location.names;
     keep_owner_and_mode(&built.fresh, old)?;
     built.fresh.stage(directory, names)?;
@@ -517,11 +550,7 @@ fn install(built: &Built, directory: &Directory, location: &Location, lock: &Loc
     set_leaving(old);
     // The rename comes before the epoch moves: see `remove_name`.
     if let Err(fault) = shm::replace(directory, names) {
-        if old.has_lost_its_name() {
-            return Err(removed());
-        }
-        old.leaving().store(0, Relaxed);
-        return Err(fault);
+        return Err(if call_off_leaving(old, bell) { fault } else { removed() });
     }
     // Again: see `remove_name`.
     set_leaving(old);

@@ -225,8 +225,7 @@ impl Writer {
             return;
         }
         if self.was_leaving {
-            // ORDERING: Relaxed. Nobody waits for this; and one that comes to remove the file after all sets it again.
-            self.hold.shared.leaving().store(0, Relaxed);
+            self.hold.call_off_leaving();
         }
         self.was_leaving = !self.was_leaving;
     }

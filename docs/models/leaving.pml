@@ -16,6 +16,8 @@
    KILLED    1: it may be killed there; the next one clears `leaving`, wakes, and does it all again
    FAILURES  how often the rename may fail, after which `leaving` is cleared
    FORCED    1: `rm --force`, beside a writer that publishes
+   CALLS_OFF 1: beside `rm --force`, the writer clears a `leaving` whose file has its name still
+   LOOKS_AGAIN   1: and looks again afterwards (not in the code); a limit without it: see README.md
    ARMING    0: readers may not write the wait page and set no flag
    FAN_OUT, BITS, QUEUE   see futex.pml
 
@@ -26,6 +28,7 @@
              round. ONCE: asked once, whatever the epoch does. NEVER: nothing is remembered, and `leaving` keeps a
              reader awake
    NEXT_LINE AFTER_EPOCH: as the code. BEFORE_EPOCH: published in the next file before the epoch of this one moves
+   SET_TWICE 1: `leaving` is set again when the name is gone; as the code. 0
    RELAY     1: as the code. 0: who was woken wakes nobody */
 
 #ifndef READERS
@@ -48,6 +51,15 @@
 #endif
 #ifndef FORCED
 #define FORCED 0
+#endif
+#ifndef CALLS_OFF
+#define CALLS_OFF 0
+#endif
+#ifndef LOOKS_AGAIN
+#define LOOKS_AGAIN 0
+#endif
+#ifndef SET_TWICE
+#define SET_TWICE 1
 #endif
 #ifndef ARMING
 #define ARMING 1
@@ -171,7 +183,7 @@ look:
   waiters = waiters | FUTEX;                            /* Eventcount::arm */
 #endif
   if
-  :: latest > held[_pid] -> key[_pid] = 0; goto look    /* `announced(..) > self.held` */
+  :: latest > held[_pid] -> key[_pid] = 0; goto look    /* `has_announced` */
   :: else
   fi;
 #if FORGETS != SLEEPER
@@ -335,6 +347,9 @@ inline lose_name() {
   od;
 #endif
   is_named = 0;                                         /* shm::replace: rename(2); Directory::remove: unlink(2) */
+#if SET_TWICE
+  leaving = 1;                                          /* set_leaving: somebody may have called it off */
+#endif
 #if NEXT_LINE == BEFORE_EPOCH
   next_line = 1;
 #endif
@@ -366,6 +381,24 @@ active proctype Writer() {
   byte failures;
 #endif
   publish_lines();
+#if CALLS_OFF
+  /* Writer::call_off_leaving; `was_leaving` and the second between two looks are left to chance. */
+  if
+  :: leaving ->
+     if
+     :: is_named ->                                     /* has_lost_its_name */
+        leaving = 0;
+#if LOOKS_AGAIN
+        if
+        :: !is_named -> leaving = 1; notify_and_ring(1)
+        :: else
+        fi
+#endif
+     :: else
+     fi
+  :: skip
+  fi;
+#endif
 #if !FORCED
   lose_name();
 #if ORDER != NAME_ALONE

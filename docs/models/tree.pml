@@ -118,7 +118,7 @@ look:
 #endif
 #if LOOK == AFTER_ARM
   if
-  :: latest > held[_pid] -> key[_pid] = 0; goto look     /* `announced(..) > self.held`: do not sleep */
+  :: latest > held[_pid] -> key[_pid] = 0; goto look     /* `has_announced`: do not sleep */
   :: else
   fi;
 #endif
