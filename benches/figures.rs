@@ -1,9 +1,9 @@
 //! The figures that the documents quote, as ratios taken in one run.
 //!
-//! `cargo bench --bench figures` prints all of them; `cargo bench --bench figures -- publish ping-pong` some. What is compared
-//! runs in turns of a few milliseconds on the same processors, and the median of the turns' ratios is what counts: on a shared
-//! machine the distance of two processors changes within seconds, so absolute times, and two runs one after the other, say
-//! little.
+//! `cargo bench --bench figures` prints all of them; `cargo bench --bench figures -- publish ping-pong` some. What is
+//! compared runs in turns of a few milliseconds on the same processors, and the median of the turns' ratios is what
+//! counts: on a shared machine the distance of two processors changes within seconds, so absolute times, and two runs
+//! one after the other, say little.
 
 use std::hint::{black_box, spin_loop};
 use std::io::{BufRead, BufReader, Write};
@@ -43,7 +43,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-// Publish, nobody waiting: against one xchg on a line of its own. --------------------------------------------------------------
+// Publish, nobody waiting: against one xchg on a line of its own. -----------------------------------------------------
 
 fn publish() -> Outcome {
     let place = Place::new()?;
@@ -81,7 +81,8 @@ fn per_call(times: u32, mut call: impl FnMut()) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(times)
 }
 
-// Ping-pong between two spinning processes: against two flags on lines of their own. -------------------------------------------
+// Ping-pong between two spinning processes: against two flags on lines of their own.
+// -------------------------------------------
 
 fn ping_pong() -> Outcome {
     let place = Place::new()?;
@@ -183,7 +184,7 @@ fn pong(directory: &str) -> Outcome {
     }
 }
 
-// A reader of 64 KiB against a writer in a tight loop. -------------------------------------------------------------------------
+// A reader of 64 KiB against a writer in a tight loop. ----------------------------------------------------------------
 
 fn starve() -> Outcome {
     for banks in [2, 4, 8] {
@@ -227,7 +228,7 @@ fn involuntary_switches() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
 }
 
-// What a blocked reader uses. --------------------------------------------------------------------------------------------------
+// What a blocked reader uses. -----------------------------------------------------------------------------------------
 
 fn blocked() -> Outcome {
     let place = Place::new()?;
@@ -249,7 +250,7 @@ fn blocked() -> Outcome {
     Ok(())
 }
 
-// A publish with one sleeper and with a thousand. ------------------------------------------------------------------------------
+// A publish with one sleeper and with a thousand. ---------------------------------------------------------------------
 
 fn wake() -> Outcome {
     const MANY: u64 = 1000;
@@ -317,7 +318,7 @@ impl Sleepers {
     }
 }
 
-// `mailbox put` against `wc -l`, both fed by `seq`. ----------------------------------------------------------------------------
+// `mailbox put` against `wc -l`, both fed by `seq`. -------------------------------------------------------------------
 
 fn put() -> Outcome {
     let place = Place::new()?;
@@ -346,7 +347,7 @@ fn put() -> Outcome {
     Ok(())
 }
 
-// Common parts. ----------------------------------------------------------------------------------------------------------------
+// Common parts. -------------------------------------------------------------------------------------------------------
 
 fn role(arguments: &[String]) -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -386,7 +387,8 @@ impl Place {
         let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         file.set_len(4096)?;
         let map = Box::leak(Box::new(MmapRaw::map_raw(&file)?));
-        // SAFETY: a page that stays mapped for the life of the process, aligned, and accessed atomically by both processes.
+        // SAFETY: a page that stays mapped for the life of the process, aligned, and accessed atomically by both
+        // processes.
         Ok(unsafe { &*map.as_ptr().cast() })
     }
 }

@@ -15,12 +15,12 @@ use crate::reader::{LONGEST_NAP, SLICE};
 
 /// A descriptor that becomes readable when its reader may find something new.
 ///
-/// Poll it for reading, alone or among others, in any way: `poll`, `select`, `epoll` (level- or edge-triggered), an event loop.
-/// Never read from it. When it is ready, call [`Reader::try_read`](crate::Reader::try_read) until that says nothing: only that
-/// consumes the event.
+/// Poll it for reading, alone or among others, in any way: `poll`, `select`, `epoll` (level- or edge-triggered), an
+/// event loop. Never read from it. When it is ready, call [`Reader::try_read`](crate::Reader::try_read) until that says
+/// nothing: only that consumes the event.
 ///
-/// Readiness may be spurious, at least ten times a second: that bounds what can go wrong elsewhere, such as a writer that is
-/// killed between publishing and ringing. The end of the writer makes it ready too.
+/// Readiness may be spurious, at least ten times a second: that bounds what can go wrong elsewhere, such as a writer
+/// that is killed between publishing and ringing. The end of the writer makes it ready too.
 ///
 /// A ring costs the writer some microseconds for each reader that polls; for thousands of waiting readers,
 /// [`Reader::read`](crate::Reader::read) is what scales.
@@ -80,8 +80,8 @@ impl Watching {
         Doorbell(self.0.epoll())
     }
 
-    /// See [`PollSet::own`]; a child that cannot have descriptors of its own tries again next time, and takes events from its
-    /// parent until then, which costs either a slice.
+    /// See [`PollSet::own`]; a child that cannot have descriptors of its own tries again next time, and takes events
+    /// from its parent until then, which costs either a slice.
     pub fn own(&mut self) -> bool {
         self.0.own().unwrap_or(false)
     }
@@ -91,8 +91,8 @@ impl Watching {
         self.0.consume()
     }
 
-    /// Watches what there is to watch: the bell, for those who may be trusted with it; time alone, for others and where there is
-    /// no bell; the directory, where there is no mailbox.
+    /// Watches what there is to watch: the bell, for those who may be trusted with it; time alone, for others and where
+    /// there is no bell; the directory, where there is no mailbox.
     pub fn watch(&mut self, directory: Option<&Directory>, location: &Location, attached: Option<&Shared>) {
         let watched = match (attached, directory) {
             (Some(shared), Some(directory)) if shared.is_writable() => {

@@ -72,7 +72,8 @@ impl Options {
         self.on(name.as_ref(), "inspect", |location| inspect(&location))
     }
 
-    /// The names of the mailboxes in the directory, sorted; also of those that are damaged. Empty if there is no directory yet.
+    /// The names of the mailboxes in the directory, sorted; also of those that are damaged. Empty if there is no
+    /// directory yet.
     ///
     /// # Errors
     ///
@@ -86,9 +87,9 @@ impl Options {
         }
     }
 
-    /// Removes mailbox `name` and wakes its readers, who find nothing until there is a new one; says whether there was anything to
-    /// remove. A mailbox with a live writer is refused, unless `force`; that writer's next publish then reports
-    /// [`ErrorKind::Removed`].
+    /// Removes mailbox `name` and wakes its readers, who find nothing until there is a new one; says whether there was
+    /// anything to remove. A mailbox with a live writer is refused, unless `force`; that writer's next publish then
+    /// reports [`ErrorKind::Removed`].
     ///
     /// # Errors
     ///

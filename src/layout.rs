@@ -20,9 +20,9 @@
 //!          └──────────────────────────┘
 //! ```
 //!
-//! All numbers are little-endian and of fixed width. Distances are written out by hand: 128 bytes is the pair of cache lines
-//! that x86-64 and many AArch64 processors fetch together (Intel's *Optimization Reference Manual*, "Spatial Prefetcher";
-//! crossbeam-utils `CachePadded`), but that type's size differs by architecture, which a format must not.
+//! All numbers are little-endian and of fixed width. Distances are written out by hand: 128 bytes is the pair of cache
+//! lines that x86-64 and many AArch64 processors fetch together (Intel's *Optimization Reference Manual*, "Spatial
+//! Prefetcher"; crossbeam-utils `CachePadded`), but that type's size differs by architecture, which a format must not.
 
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("shm-mailbox supports 64-bit little-endian targets only: the format is mapped, not converted");
@@ -240,7 +240,8 @@ pub struct View {
     capacity: usize,
 }
 
-// SAFETY: a View is addresses only; what they point to is atomic words, which any thread may use through a shared reference.
+// SAFETY: a View is addresses only; what they point to is atomic words, which any thread may use through a shared
+// reference.
 unsafe impl Send for View {}
 // SAFETY: as for Send.
 unsafe impl Sync for View {}
@@ -250,11 +251,11 @@ impl View {
     ///
     /// # Safety
     ///
-    /// * `file` is page-aligned and stays mapped, readable, for `geometry.footprint()` bytes while the view or any reference
-    ///   from it is used, and `geometry` came from [`Geometry::new`] or [`parse`].
+    /// * `file` is page-aligned and stays mapped, readable, for `geometry.footprint()` bytes while the view or any
+    ///   reference from it is used, and `geometry` came from [`Geometry::new`] or [`parse`].
     /// * `wait` is page-aligned and stays mapped, readable, for a page of the geometry, as long.
-    /// * Every process accesses these bytes by the atomic accesses of this module only. Another process with the right to write
-    ///   can break this rule; the file's mode decides who that is.
+    /// * Every process accesses these bytes by the atomic accesses of this module only. Another process with the right
+    ///   to write can break this rule; the file's mode decides who that is.
     pub unsafe fn new(file: *const u8, wait: *const u8, geometry: &Geometry) -> Self {
         Self {
             header: file,
@@ -294,7 +295,8 @@ impl View {
     /// The wait page's words. Writable only where the wait page was mapped so.
     #[inline(always)]
     pub fn eventcount(&self) -> Eventcount<'_> {
-        // SAFETY: both offsets are multiples of 4 within the wait page, which is mapped and accessed atomically (`new`).
+        // SAFETY: both offsets are multiples of 4 within the wait page, which is mapped and accessed atomically
+        // (`new`).
         unsafe {
             Eventcount {
                 waiters: &*self.wait.add(WAIT_WAITERS).cast(),
@@ -325,9 +327,10 @@ impl Slot for View {
     #[inline(always)]
     fn bank(&self, number: u64) -> Bank<'_> {
         let index = (number & self.mask) as usize;
-        // SAFETY: `index < banks`, so `banks + index * stride + stride <= file + footprint`, which is mapped; the stride is a
-        // multiple of 64 and at least BANK_PAYLOAD + capacity rounded up to words (`Geometry::new`, `parse`), so that all fields
-        // and the payload's words are inside the bank and aligned to 8. Accessed atomically (`new`).
+        // SAFETY: `index < banks`, so `banks + index * stride + stride <= file + footprint`, which is mapped; the
+        // stride is a multiple of 64 and at least BANK_PAYLOAD + capacity rounded up to words (`Geometry::new`,
+        // `parse`), so that all fields and the payload's words are inside the bank and aligned to 8. Accessed
+        // atomically (`new`).
         unsafe {
             let bank = self.banks.add(index * self.stride);
             Bank {

@@ -1,9 +1,9 @@
 //! A **mailbox** is a named place in shared memory that holds one line: the newest.
 //!
-//! One writer publishes lines and never waits for anybody; any number of readers, in any processes of the machine, always get the
-//! newest one, whole. A line that nobody has read is replaced by the next: *last line wins*. Readers block without using the processor
-//! while there is nothing new, or poll a descriptor, or just look. Programs meet by a name in the file system; either side may start
-//! first, be killed, and be started again.
+//! One writer publishes lines and never waits for anybody; any number of readers, in any processes of the machine,
+//! always get the newest one, whole. A line that nobody has read is replaced by the next: *last line wins*. Readers
+//! block without using the processor while there is nothing new, or poll a descriptor, or just look. Programs meet by a
+//! name in the file system; either side may start first, be killed, and be started again.
 //!
 //! ```
 //! # let directory = tempfile::tempdir()?;
@@ -26,25 +26,27 @@
 //!
 //! # Words
 //!
-//! A **line** is the bytes of one message, of any kind; its **message number** is 1 for the first and one more for each. The
-//! **capacity** of a mailbox is the most bytes of a line. The slot that holds the line exists in several copies, the **banks**. An
-//! **instance** is one mailbox under a name, told from the next by random bits. The **doorbell** is a descriptor to poll.
+//! A **line** is the bytes of one message, of any kind; its **message number** is 1 for the first and one more for
+//! each. The **capacity** of a mailbox is the most bytes of a line. The slot that holds the line exists in several
+//! copies, the **banks**. An **instance** is one mailbox under a name, told from the next by random bits. The
+//! **doorbell** is a descriptor to poll.
 //!
 //! # Guarantees
 //!
 //! * **Whole**: a read returns the bytes of one line, never a mixture, whatever the writer does meanwhile.
 //! * **Ordered**: a reader never goes back. Each line is returned at most once, but by [`Reader::latest`].
-//! * **Fresh**: a read that begins after a publish has returned gives that line or a newer one; the last line is always seen.
+//! * **Fresh**: a read that begins after a publish has returned gives that line or a newer one; the last line is always
+//!   seen.
 //! * **Counted**: [`Message::missed`] says how many lines were passed over.
-//! * **Crash-safe**: killed at any instruction, a writer leaves its last line readable, and the next one goes on with the next
-//!   number. A killed reader leaves nothing.
+//! * **Crash-safe**: killed at any instruction, a writer leaves its last line readable, and the next one goes on with
+//!   the next number. A killed reader leaves nothing.
 //!
 //! The argument for each is in `docs/protocol.md`; in short, in the module `protocol`.
 //!
 //! # Happens-before
 //!
-//! What a writer did before [`Writer::publish`] happens before what a reader does after the read that returns the line, or a newer
-//! one.
+//! What a writer did before [`Writer::publish`] happens before what a reader does after the read that returns the line,
+//! or a newer one.
 //!
 //! # Progress
 //!
@@ -57,21 +59,22 @@
 //!
 //! # When the writer dies
 //!
-//! Its last line stays, until somebody removes the mailbox. [`Reader::writer_state`] tells, and the doorbell becomes ready. The lock
-//! that makes it the only writer is the kernel's, and ends with the process. A child forked from the writer's process is not the writer
-//! and keeps nothing of it.
+//! Its last line stays, until somebody removes the mailbox. [`Reader::writer_state`] tells, and the doorbell becomes
+//! ready. The lock that makes it the only writer is the kernel's, and ends with the process. A child forked from the
+//! writer's process is not the writer and keeps nothing of it.
 //!
 //! # Who may do what
 //!
-//! Who may write the file is trusted; who may only read it can neither change it nor delay the writer. Files are the user's own,
-//! mode 0600, unless [`Options::mode`] says otherwise.
+//! Who may write the file is trusted; who may only read it can neither change it nor delay the writer. Files are the
+//! user's own, mode 0600, unless [`Options::mode`] says otherwise.
 //!
 //! # Trade-offs: when not to use it
 //!
 //! * **Every line counts**: use a queue (a pipe, a socket, a ring). Here all but the last are lost, on purpose.
 //! * **Several writers**: give each a mailbox of its own.
 //! * **Between machines**: use a network protocol. Memory is shared on one machine only.
-//! * **Megabytes per line**: each read copies the line. A protocol that lends buffers, such as iceoryx2's, copies nothing.
+//! * **Megabytes per line**: each read copies the line. A protocol that lends buffers, such as iceoryx2's, copies
+//!   nothing.
 //! * **Not Linux, or not 64-bit**: it does not build there.
 //!
 //! # Features

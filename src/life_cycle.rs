@@ -1,7 +1,7 @@
 //! The life of a mailbox's files: made, taken over, grown, found again after a sweep, removed.
 //!
-//! Everything here but [`remove`] with force happens under the writer's lock, and in an order that may be cut off by a kill
-//! anywhere: whoever comes next goes on from what it finds.
+//! Everything here but [`remove`] with force happens under the writer's lock, and in an order that may be cut off by a
+//! kill anywhere: whoever comes next goes on from what it finds.
 //!
 //! ```text
 //!               take                      grow                       remove
@@ -33,8 +33,8 @@ use crate::protocol::seqlock::{self, Reading, Slot};
 use crate::protocol::sync::Ordering::{self, Relaxed};
 use crate::reader;
 
-/// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where memory
-/// matters more.
+/// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where
+/// memory matters more.
 const DOUBLED_TO: u64 = 64 << 20;
 
 /// What a writer holds of its mailbox.
@@ -151,8 +151,8 @@ fn take_over(
     let asked = options.capacity.unwrap_or(0) as u64;
 
     if !is_ours {
-        // The file was made under another lock, and a writer that holds that one may be alive: so this file is left to it, and
-        // readers go on in a new instance, with the old line as its first message.
+        // The file was made under another lock, and a writer that holds that one may be alive: so this file is left to
+        // it, and readers go on in a new instance, with the old line as its first message.
         let mut content = Content::of(&shared)?;
         content.number = content.number.min(1);
         let capacity = shared.geometry().capacity.max(asked);
@@ -170,8 +170,8 @@ fn take_over(
             ),
         )
     })?;
-    // A `leaving` whose rename or unlink never came: its maker was killed, or it would hold the lock. (If it is the one of a
-    // `rm --force`, which holds none, the file loses its name all the same, and that is looked at last.)
+    // A `leaving` whose rename or unlink never came: its maker was killed, or it would hold the lock. (If it is the one
+    // of a `rm --force`, which holds none, the file loses its name all the same, and that is looked at last.)
     call_off_leaving(&shared, &bell);
     wake_all(&shared, &bell);
     if asked > shared.geometry().capacity {
@@ -380,8 +380,8 @@ fn remove_companions(directory: &Directory, location: &Location, lock: bool) -> 
     Ok(())
 }
 
-/// The bell's mode: the mailbox's, without rights for those who may not write it. A reader of a FIFO can keep its writer
-/// waiting, by reading into a page that never arrives.
+/// The bell's mode: the mailbox's, without rights for those who may not write it. A reader of a FIFO can keep its
+/// writer waiting, by reading into a page that never arrives.
 fn bell_mode(mode: u32) -> u32 {
     if mode & 0o020 != 0 { 0o660 } else { 0o600 }
 }
@@ -397,15 +397,17 @@ fn page_size() -> u32 {
 }
 
 fn set_leaving(shared: &Shared) {
-    // ORDERING: Relaxed. A reader that must see this knows that something has happened after it: a message in the next file,
-    // by means that carry the order; or the new epoch, whose step is a Release ([bump]) that pairs with the reader's [key].
+    // ORDERING: Relaxed. A reader that must see this knows that something has happened after it: a message in the next
+    // file, by means that carry the order; or the new epoch, whose step is a Release ([bump]) that pairs with the
+    // reader's [key].
     shared.leaving().store(1, Relaxed);
 }
 
 /// Clears a `leaving` after which no name went, as it seems; says whether the file has its name.
 ///
-/// Whoever set it may remove the name all the same, at any moment. So the name is looked at again after the store: if it is gone,
-/// `leaving` has to be set for good, for the remover's own store may have come before ours. (`docs/models/leaving.pml`.)
+/// Whoever set it may remove the name all the same, at any moment. So the name is looked at again after the store: if
+/// it is gone, `leaving` has to be set for good, for the remover's own store may have come before ours.
+/// (`docs/models/leaving.pml`.)
 fn call_off_leaving(shared: &Shared, bell: &Bell) -> bool {
     shared.leaving().store(0, Relaxed);
     let is_named = !shared.has_lost_its_name();
@@ -457,8 +459,8 @@ impl Content {
     fn put(&self, shared: &Shared) {
         match &self.line {
             Some((bytes, time)) => {
-                // The banks before it say that their messages have been: a reader that holds an older one, or none, goes by the
-                // bank that comes next for it, and passes on from there. Nobody reads their content.
+                // The banks before it say that their messages have been: a reader that holds an older one, or none,
+                // goes by the bank that comes next for it, and passes on from there. Nobody reads their content.
                 let first = self.number.saturating_sub(shared.banks() - 1).max(1);
                 for passed in first..self.number {
                     seqlock::end_write(shared.bank(passed), passed);

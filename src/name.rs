@@ -44,8 +44,8 @@ pub struct Location {
 }
 
 impl Location {
-    /// Finds the place of mailbox `name`: a path if it has a `/`, else a file of `directory`, of `MAILBOX_DIR`, or of the
-    /// directory of `owner` or the user.
+    /// Finds the place of mailbox `name`: a path if it has a `/`, else a file of `directory`, of `MAILBOX_DIR`, or of
+    /// the directory of `owner` or the user.
     pub fn find(name: &Path, directory: Option<&Path>, owner: Option<u32>) -> Result<Self, Fault> {
         let bytes = name.as_os_str().as_bytes();
         let (place, file) = match bytes.iter().rposition(|&byte| byte == b'/') {
@@ -69,8 +69,8 @@ impl Location {
     }
 }
 
-/// Nothing bears the name, or there is no directory of the user's own yet. (A directory that was given must exist; its absence is
-/// the system's error.)
+/// Nothing bears the name, or there is no directory of the user's own yet. (A directory that was given must exist; its
+/// absence is the system's error.)
 pub fn missing() -> Fault {
     Fault::new(ErrorKind::NotFound, "there is no such mailbox")
 }

@@ -44,7 +44,8 @@ pub const DEFAULT_BANKS: u32 = 4;
 pub const DEFAULT_MODE: u32 = 0o600;
 
 impl Options {
-    /// The defaults: a new mailbox has a capacity of 4096 bytes, four banks and mode 0600; one that exists stays as it is.
+    /// The defaults: a new mailbox has a capacity of 4096 bytes, four banks and mode 0600; one that exists stays as it
+    /// is.
     pub fn new() -> Self {
         Self::default()
     }
@@ -57,16 +58,16 @@ impl Options {
 
     /// Physical copies of the slot: 1, 2, 4 or 8; of a new mailbox only.
     ///
-    /// With 4, a reader of 64 KiB is hardly ever passed by, even by a writer in a tight loop; 8 serve extreme ones; 2 save memory. 1
-    /// is the textbook seqlock, for comparison: against a tight writer its readers starve, and a writer killed in the middle of
-    /// a line leaves none.
+    /// With 4, a reader of 64 KiB is hardly ever passed by, even by a writer in a tight loop; 8 serve extreme ones; 2
+    /// save memory. 1 is the textbook seqlock, for comparison: against a tight writer its readers starve, and a writer
+    /// killed in the middle of a line leaves none.
     pub fn banks(mut self, banks: u32) -> Self {
         self.banks = Some(banks);
         self
     }
 
-    /// Permissions of the mailbox: 0600, 0640, 0644, 0660 or 0664. Who may write is trusted; who may only read can neither change
-    /// nor delay anything. A mode that differs from that of an existing mailbox is an error.
+    /// Permissions of the mailbox: 0600, 0640, 0644, 0660 or 0664. Who may write is trusted; who may only read can
+    /// neither change nor delay anything. A mode that differs from that of an existing mailbox is an error.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
@@ -84,14 +85,15 @@ impl Options {
         self
     }
 
-    /// Writer: whether lines carry the time at which they were published. Off by default: a clock costs more than a publish.
+    /// Writer: whether lines carry the time at which they were published. Off by default: a clock costs more than a
+    /// publish.
     pub fn timestamps(mut self, on: bool) -> Self {
         self.timestamps = on;
         self
     }
 
-    /// Writer: wake sleepers with every line, asked or not. For readers that may not write the mailbox, which otherwise look
-    /// every 1 to 10 ms; costs a system call per line.
+    /// Writer: wake sleepers with every line, asked or not. For readers that may not write the mailbox, which otherwise
+    /// look every 1 to 10 ms; costs a system call per line.
     pub fn always_wake(mut self, on: bool) -> Self {
         self.always_wake = on;
         self

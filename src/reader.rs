@@ -19,29 +19,29 @@ use crate::protocol::seqlock::{self, Reading};
 use crate::protocol::sync::Ordering::Relaxed;
 use crate::spin::Spin;
 
-/// Nobody sleeps longer than this without a look of its own: the bound on everything that another process, dying, stopped or
-/// hostile, can do to a sleeper.
+/// Nobody sleeps longer than this without a look of its own: the bound on everything that another process, dying,
+/// stopped or hostile, can do to a sleeper.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 /// How long one that cannot be woken sleeps: from this ...
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 /// ... doubling, to this.
 pub(crate) const LONGEST_NAP: Duration = Duration::from_millis(10);
-/// Of its looks that find nothing, a reader that never sleeps takes the clock at every one, or, if they come faster than this, at
-/// every second, fourth, and so on, up to so many.
+/// Of its looks that find nothing, a reader that never sleeps takes the clock at every one, or, if they come faster
+/// than this, at every second, fourth, and so on, up to so many.
 const BUSY: Duration = Duration::from_millis(1);
 const MOST_LOOKS: u32 = 1024;
 
 /// A reader of a mailbox, one of any number.
 ///
-/// Gets the newest line, each at most once, in order; what was published in between is passed over and counted. Waits for a line
-/// without using the processor, through restarts of the writer, growth, removal and re-creation of the mailbox. Never delays the
-/// writer or another reader, whatever it does and wherever it is stopped.
+/// Gets the newest line, each at most once, in order; what was published in between is passed over and counted. Waits
+/// for a line without using the processor, through restarts of the writer, growth, removal and re-creation of the
+/// mailbox. Never delays the writer. Stopped or killed anywhere, it costs other readers 100 ms at most.
 ///
 /// # Progress
 ///
-/// [`try_read`](Self::try_read) and [`latest`](Self::latest) are lock-free: they try again only when the writer has passed by the
-/// whole ring of banks during the copy. The others block. With four banks, a reader of 64 KiB against a writer in a tight loop
-/// tries again less than once in a hundred reads ([`retries`](Self::retries) counts).
+/// [`try_read`](Self::try_read) and [`latest`](Self::latest) are lock-free: they try again only when the writer has
+/// passed by the whole ring of banks during the copy. The others block. With four banks, a reader of 64 KiB against a
+/// writer in a tight loop tries again less than once in a hundred reads ([`retries`](Self::retries) counts).
 pub struct Reader {
     location: Location,
     /// The file, if there is one.
@@ -69,7 +69,8 @@ pub struct Reader {
     clock_every: u32,
     /// When it was asked last whether the file still has its name.
     name_asked: Deadline,
-    /// `leaving` was set while the file still had its name: the epoch before the question. Asked again when it has moved.
+    /// `leaving` was set while the file still had its name: the epoch before the question. Asked again when it has
+    /// moved.
     leaving_asked: Option<u32>,
     /// Waiting for a mailbox: the directory that is watched.
     watch: Option<Watch>,
@@ -153,8 +154,9 @@ impl Reader {
     ///
     /// * [`ErrorKind::NotFound`]: there is no such mailbox.
     /// * [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Io`].
-    /// * [`ErrorKind::NotAMailbox`], [`ErrorKind::UnsupportedLayout`], [`ErrorKind::Damaged`], [`ErrorKind::Untrusted`]: what is
-    ///   there, or where it is, is not fit for use; the text says why, and what to do.
+    /// * [`ErrorKind::NotAMailbox`], [`ErrorKind::UnsupportedLayout`], [`ErrorKind::Damaged`],
+    ///   [`ErrorKind::Untrusted`]: what is there, or where it is, is not fit for use; the text says why, and what to
+    ///   do.
     ///
     /// # Examples
     ///
@@ -210,17 +212,17 @@ impl Reader {
 
     /// Returns the newest line that this reader has not returned before, or `None` if there is nothing new.
     ///
-    /// Never blocks and never delays the writer. Lines published in between are conflated: only the newest is returned, and
-    /// [`Message::missed`] says how many were passed over. Once this has returned message *n*, it will never return an older one
-    /// of the same instance; a newer one may appear at any moment.
+    /// Never blocks and never delays the writer. Lines published in between are conflated: only the newest is returned,
+    /// and [`Message::missed`] says how many were passed over. Once this has returned message *n*, it will never return
+    /// an older one of the same instance; a newer one may appear at any moment.
     ///
     /// Also consumes the event of this reader's [`Doorbell`], if it returns `None`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Damaged`] if the mailbox contradicts itself; and what [`open`](Self::open) can say, if another file is under
-    /// the name by now. A dead writer is no error: its last line stays. Nor is a removed mailbox: the reader finds nothing until
-    /// there is a new one.
+    /// [`ErrorKind::Damaged`] if the mailbox contradicts itself; and what [`open`](Self::open) can say, if another file
+    /// is under the name by now. A dead writer is no error: its last line stays. Nor is a removed mailbox: the reader
+    /// finds nothing until there is a new one.
     ///
     /// # Examples
     ///
@@ -248,7 +250,8 @@ impl Reader {
 
     /// Waits for a line that this reader has not returned before, and returns it.
     ///
-    /// Spins for some microseconds if lines have been arriving that fast, then sleeps in the kernel. A signal does not end it.
+    /// Spins for some microseconds if lines have been arriving that fast, then sleeps in the kernel. A signal does not
+    /// end it.
     ///
     /// # Errors
     ///
@@ -284,8 +287,8 @@ impl Reader {
         self.message(line)
     }
 
-    /// Returns the newest line, whether this reader has returned it before or not; it counts as returned. `None` if there is
-    /// none at all.
+    /// Returns the newest line, whether this reader has returned it before or not; it counts as returned. `None` if
+    /// there is none at all.
     ///
     /// # Errors
     ///
@@ -312,8 +315,8 @@ impl Reader {
 
     /// A descriptor that becomes readable when there may be something new, for `poll`, `epoll` and event loops.
     ///
-    /// Every call returns the same one; it exists before the mailbox does and stays through everything that can happen to it.
-    /// It is ready when made. See [`Doorbell`].
+    /// Every call returns the same one; it exists before the mailbox does and stays through everything that can happen
+    /// to it. It is ready when made. See [`Doorbell`].
     ///
     /// # Errors
     ///
@@ -337,8 +340,8 @@ impl Reader {
         }
     }
 
-    /// How many attempts to read had to be repeated, since this reader was made, because the writer had passed by. A measure of
-    /// how hard the writer drives, for tests and tuning.
+    /// How many attempts to read had to be repeated, since this reader was made, because the writer had passed by. A
+    /// measure of how hard the writer drives, for tests and tuning.
     pub fn retries(&self) -> u64 {
         self.retries
     }
@@ -348,7 +351,7 @@ impl Reader {
         self.location.path()
     }
 
-    // Looking. -------------------------------------------------------------------------------------------------------------
+    // Looking. --------------------------------------------------------------------------------------------------------
 
     #[inline]
     fn try_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
@@ -397,8 +400,9 @@ impl Reader {
                 }
                 return Ok(Look::Nothing);
             };
-            // ORDERING: Relaxed. Part of every look, so that a read that begins after a line was published in the next file goes
-            // there: that publish came after `leaving`, and its return, which the caller knows of, carries the order.
+            // ORDERING: Relaxed. Part of every look, so that a read that begins after a line was published in the next
+            // file goes there: that publish came after `leaving`, and its return, which the caller knows of, carries
+            // the order.
             if shared.leaving().load(Relaxed) != 0 && self.leave()? {
                 continue;
             }
@@ -441,7 +445,7 @@ impl Reader {
         fault.of("read", self.path())
     }
 
-    // Waiting. -------------------------------------------------------------------------------------------------------------
+    // Waiting. --------------------------------------------------------------------------------------------------------
 
     fn wait_line(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Line>, Fault> {
         // Whether the last slice passed without a sign of life: then there is nothing to spin for.
@@ -523,8 +527,8 @@ impl Reader {
 
     /// Waits until something appears in the directory, or until the end of a slice.
     fn wait_for_mailbox(&mut self, deadline: Option<Deadline>) -> std::result::Result<(), Fault> {
-        // First the watch, then the look: what appears between the two is seen. At each slice the directory is found again by its
-        // path, since one that was removed or renamed may not say so.
+        // First the watch, then the look: what appears between the two is seen. At each slice the directory is found
+        // again by its path, since one that was removed or renamed may not say so.
         match self.directory(true) {
             Ok(directory) => {
                 if !self.watch.as_ref().is_some_and(|watch| watch.is_of(&directory)) {
@@ -540,14 +544,14 @@ impl Reader {
         Ok(())
     }
 
-    // The file and its name. -----------------------------------------------------------------------------------------------
+    // The file and its name. ------------------------------------------------------------------------------------------
 
     fn directory(&self, make: bool) -> std::result::Result<Directory, Fault> {
         Directory::open(&self.location, make)
     }
 
-    /// With another user's mailbox, what we may not see yet is not there yet. A directory that was given must be there at the
-    /// start; later it may come and go like a mailbox.
+    /// With another user's mailbox, what we may not see yet is not there yet. A directory that was given must be there
+    /// at the start; later it may come and go like a mailbox.
     fn is_not_there_yet(&self, fault: &Fault) -> bool {
         match fault.kind {
             ErrorKind::NotFound if self.location.is_default => self.is_open || self.waits_for_mailbox,
@@ -582,12 +586,13 @@ impl Reader {
         Ok(true)
     }
 
-    /// `leaving` is set: goes on to the next file if this one has lost its name. `false`: it has not, and the matter rests until
-    /// the epoch moves or a slice is over.
+    /// `leaving` is set: goes on to the next file if this one has lost its name. `false`: it has not, and the matter
+    /// rests until the epoch moves or a slice is over.
     #[cold]
     fn leave(&mut self) -> std::result::Result<bool, Fault> {
         let Some(shared) = &self.attached else { return Ok(true) };
-        // The epoch before the question: it moves after the name is gone, so that a name that goes after the answer moves it.
+        // The epoch before the question: it moves after the name is gone, so that a name that goes after the answer
+        // moves it.
         let epoch = shared.eventcount().prepare_wait().epoch();
         if self.leaving_asked == Some(epoch) {
             return Ok(false);
@@ -626,8 +631,8 @@ impl Reader {
         self.ask_if_slice_is_over()
     }
 
-    /// A slice is over: if another file bears the name by now, goes on to it. If none does, to a sweep or otherwise, the old line
-    /// stays readable until one does.
+    /// A slice is over: if another file bears the name by now, goes on to it. If none does, to a sweep or otherwise,
+    /// the old line stays readable until one does.
     #[cold]
     fn ask_for_name(&mut self) -> std::result::Result<(), Fault> {
         self.leaving_asked = None;
@@ -642,7 +647,7 @@ impl Reader {
         Ok(())
     }
 
-    // The doorbell. --------------------------------------------------------------------------------------------------------
+    // The doorbell. ---------------------------------------------------------------------------------------------------
 
     /// Puts into the poll set what there is to watch now.
     fn watch_for_doorbell(&mut self) {
@@ -652,8 +657,8 @@ impl Reader {
         self.doorbell = Some(watching);
     }
 
-    /// Nothing new: consumes the doorbell's event and arms it, and looks once more, in this order. An event that comes after the
-    /// first step stays; a line that comes before the second is found by the third, and one after it rings.
+    /// Nothing new: consumes the doorbell's event and arms it, and looks once more, in this order. An event that comes
+    /// after the first step stays; a line that comes before the second is found by the third, and one after it rings.
     fn arm_doorbell(&mut self) -> std::result::Result<Option<Line>, Fault> {
         let watching = self.doorbell.as_mut().expect("checked by the caller");
         if watching.own() {

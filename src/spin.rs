@@ -7,7 +7,8 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::os::clock::Deadline;
 
-/// A sleep and a wake across processors cost some tens of microseconds: who has spun for so long has lost no more than that.
+/// A sleep and a wake across processors cost some tens of microseconds: who has spun for so long has lost no more than
+/// that.
 const MOST: Duration = Duration::from_micros(50);
 /// Where lines come slower than that, a short look remains, to notice when they come faster.
 const LEAST: Duration = Duration::from_micros(2);
@@ -26,15 +27,15 @@ pub struct Spin {
 
 impl Spin {
     pub fn new() -> Self {
-        // Of the machine and not of this thread: who pins a reader to one processor pins the writer to another. Where they do
-        // share one, lines come slowly for a reader that spins, and the average ends that.
+        // Of the machine and not of this thread: who pins a reader to one processor pins the writer to another. Where
+        // they do share one, lines come slowly for a reader that spins, and the average ends that.
         let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
         let allowed = processors > 1;
         Self { allowed, average: Duration::ZERO }
     }
 
-    /// Spins until `ready`, and returns true; or until it is time to sleep, or the deadline. `interrupted` is asked now and then,
-    /// and counts as ready.
+    /// Spins until `ready`, and returns true; or until it is time to sleep, or the deadline. `interrupted` is asked now
+    /// and then, and counts as ready.
     #[inline]
     pub fn until(
         &mut self,

@@ -22,8 +22,8 @@ const CHECK_AFTER: u64 = 1_000_000_000;
 
 /// The one writer of a mailbox.
 ///
-/// Never waits for readers: a line that nobody has read is replaced by the next. Holds the mailbox until it is dropped or its
-/// process ends, however it ends; the last line stays, and the next writer goes on with the next number.
+/// Never waits for readers: a line that nobody has read is replaced by the next. Holds the mailbox until it is dropped
+/// or its process ends, however it ends; the last line stays, and the next writer goes on with the next number.
 ///
 /// Files that strangers remove (a cleaner of `/dev/shm`, a log-out) are put back within 1024 messages.
 pub struct Writer {
@@ -58,16 +58,17 @@ impl Timestamp {
 impl Writer {
     /// Opens `name` for writing, and makes it if it is not there. See [`Options`] for everything else.
     ///
-    /// A `name` with a `/` is a path; else it is in the directory that the environment variable `MAILBOX_DIR` names, or in the
-    /// user's own, `/dev/shm/mailbox-<uid>`.
+    /// A `name` with a `/` is a path; else it is in the directory that the environment variable `MAILBOX_DIR` names, or
+    /// in the user's own, `/dev/shm/mailbox-<uid>`.
     ///
     /// # Errors
     ///
     /// * [`ErrorKind::Busy`]: another writer has it.
     /// * [`ErrorKind::InvalidName`], [`ErrorKind::NotFound`] (no directory), [`ErrorKind::NoSpace`],
     ///   [`ErrorKind::PermissionDenied`], [`ErrorKind::Io`].
-    /// * [`ErrorKind::NotAMailbox`], [`ErrorKind::UnsupportedLayout`], [`ErrorKind::Damaged`], [`ErrorKind::Untrusted`]: what is
-    ///   there, or where it is, is not fit for use; the text says why, and what to do.
+    /// * [`ErrorKind::NotAMailbox`], [`ErrorKind::UnsupportedLayout`], [`ErrorKind::Damaged`],
+    ///   [`ErrorKind::Untrusted`]: what is there, or where it is, is not fit for use; the text says why, and what to
+    ///   do.
     ///
     /// # Examples
     ///
@@ -103,9 +104,10 @@ impl Writer {
 
     /// Publishes `line` and returns its message number: one more than the last.
     ///
-    /// When this returns, every read that begins finds this line or a newer one. Wait-free, without system call or allocation,
-    /// while no reader sleeps; otherwise it wakes two of them, who wake the others, and rings the doorbell if somebody polls it
-    /// (which costs the kernel some microseconds per polling reader). Every 1024th message also looks at the files' names.
+    /// When this returns, every read that begins finds this line or a newer one. Wait-free, without system call or
+    /// allocation, while no reader sleeps; otherwise it wakes two of them, who wake the others, and rings the doorbell
+    /// if somebody polls it (which costs the kernel some microseconds per polling reader). Every 1024th message also
+    /// looks at the files' names.
     ///
     /// # Errors
     ///
@@ -113,9 +115,10 @@ impl Writer {
     ///
     /// * [`ErrorKind::TooLong`]: see [`grow`](Self::grow).
     /// * [`ErrorKind::Removed`]: the mailbox was removed under this writer; so will every later publish.
-    /// * [`ErrorKind::Forked`]: this is a forked child of the writer's process; it can make a writer of its own when the parent's
-    ///   is gone.
-    /// * Others, if files that were swept away could not be put back; later publishes go on, and it is tried again within a second.
+    /// * [`ErrorKind::Forked`]: this is a forked child of the writer's process; it can make a writer of its own when
+    ///   the parent's is gone.
+    /// * Others, if files that were swept away could not be put back; later publishes go on, and it is tried again
+    ///   within a second.
     #[inline]
     pub fn publish(&mut self, line: &[u8]) -> Result<u64> {
         let time = if self.timestamps { boottime() } else { 0 };
@@ -150,8 +153,8 @@ impl Writer {
 
     #[inline(always)]
     fn is_leaving(&self) -> bool {
-        // ORDERING: Relaxed. Seen late, a line goes into a file that has lost its name: the remover's word is that the *next*
-        // publish reports it, after its own.
+        // ORDERING: Relaxed. Seen late, a line goes into a file that has lost its name: the remover's word is that the
+        // *next* publish reports it, after its own.
         self.hold.shared.leaving().load(Relaxed) != 0
     }
 
@@ -189,7 +192,8 @@ impl Writer {
         }
     }
 
-    /// Puts the files back if they have lost their names: told by their descriptors every time, by the names once a second.
+    /// Puts the files back if they have lost their names: told by their descriptors every time, by the names once a
+    /// second.
     fn look_at_names(&mut self) {
         let now = boottime();
         let by_name = now - self.checked > CHECK_AFTER;
@@ -217,8 +221,8 @@ impl Writer {
         }
     }
 
-    /// `leaving` is set, and the file has its name, for the second time in a row, a second apart: who set it was killed before the
-    /// name was gone.
+    /// `leaving` is set, and the file has its name, for the second time in a row, a second apart: who set it was killed
+    /// before the name was gone.
     #[cold]
     fn call_off_leaving(&mut self) {
         if self.hold.shared.has_lost_its_name() {
@@ -230,8 +234,8 @@ impl Writer {
         self.was_leaving = !self.was_leaving;
     }
 
-    /// Looks whether the files still have their names, and puts back what strangers removed; for a writer that is idle, as
-    /// publishing looks by itself.
+    /// Looks whether the files still have their names, and puts back what strangers removed; for a writer that is idle,
+    /// as publishing looks by itself.
     ///
     /// # Errors
     ///
@@ -246,13 +250,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the capacity at least `capacity` bytes (and doubles it, up to 64 MiB), if it is less. Readers go on without loss: the
-    /// last line, its number and its mode move to a new file under the same name.
+    /// Makes the capacity at least `capacity` bytes (and doubles it, up to 64 MiB), if it is less. Readers go on
+    /// without loss: the last line, its number and its mode move to a new file under the same name.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSpace`], [`ErrorKind::PermissionDenied`] if owner and mode could not be kept, [`ErrorKind::Removed`],
-    /// [`ErrorKind::Forked`], [`ErrorKind::Io`]: the mailbox is as it was.
+    /// [`ErrorKind::NoSpace`], [`ErrorKind::PermissionDenied`] if owner and mode could not be kept,
+    /// [`ErrorKind::Removed`], [`ErrorKind::Forked`], [`ErrorKind::Io`]: the mailbox is as it was.
     ///
     /// # Examples
     ///

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::{NAME, Place, wait_until};
 use shm_mailbox::{ErrorKind, Options, Timestamp, Writer, WriterState};
 
-// Lines. -------------------------------------------------------------------------------------------------------------------
+// Lines. --------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_line_is_any_bytes() {
@@ -86,7 +86,7 @@ fn the_largest_line_of_every_number_of_banks_fits() {
     }
 }
 
-// Numbers. -----------------------------------------------------------------------------------------------------------------
+// Numbers. ------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn missed_counts_what_was_passed_over() {
@@ -191,7 +191,7 @@ fn a_message_shows_its_bytes_escaped() {
     assert_eq!(format!("{message:?}"), r#"Message { number: 1, missed: 0, age: None, bytes: "a\\x00\\xff" }"#);
 }
 
-// Waiting. -----------------------------------------------------------------------------------------------------------------
+// Waiting. ------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn time_running_out_is_a_value() {
@@ -278,7 +278,7 @@ fn a_removed_mailbox_has_no_line() {
     assert_eq!(place.options().open(NAME).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
-// Times. -------------------------------------------------------------------------------------------------------------------
+// Times. --------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn age_is_known_where_lines_carry_a_time() {
@@ -330,7 +330,7 @@ fn a_time_in_the_future_is_no_age_below_zero() {
     assert_eq!(reader.read().unwrap().age, Some(Duration::ZERO));
 }
 
-// Options and names. -------------------------------------------------------------------------------------------------------
+// Options and names. --------------------------------------------------------------------------------------------------
 
 #[test]
 fn impossible_options_are_refused_and_leave_nothing() {
@@ -461,7 +461,7 @@ fn list_tells_mailboxes_from_other_files() {
     assert_eq!(place.options().list().unwrap(), ["a", "b", "c"]);
 }
 
-// Growth. ------------------------------------------------------------------------------------------------------------------
+// Growth. -------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn growth_keeps_line_number_and_instance() {
@@ -541,7 +541,7 @@ fn growth_beyond_every_mailbox_is_refused() {
     assert_eq!((writer.capacity(), writer.publish(b"two").unwrap()), (10, 2));
 }
 
-// From outside. ------------------------------------------------------------------------------------------------------------
+// From outside. -------------------------------------------------------------------------------------------------------
 
 #[test]
 fn inspect_tells_what_there_is() {

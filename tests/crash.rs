@@ -28,7 +28,7 @@ fn kills() -> u64 {
     std::env::var("CRASH_KILLS").map_or(250, |kills| kills.parse().unwrap())
 }
 
-// In a tight loop. ---------------------------------------------------------------------------------------------------------
+// In a tight loop. ----------------------------------------------------------------------------------------------------
 
 const LENGTH: usize = 500;
 
@@ -137,8 +137,8 @@ fn kill_and_restart(banks: u32) {
     }
     witnesses.into_iter().for_each(Child::end);
 
-    // A number has two lines only if somebody saw one of an old writer that the next writer, which counts on from its first,
-    // has used again.
+    // A number has two lines only if somebody saw one of an old writer that the next writer, which counts on from its
+    // first, has used again.
     for &(generation, last) in &claims {
         if let Some(&next) = first_of.get(generation as usize + 1) {
             assert!(
@@ -179,7 +179,7 @@ fn with_1_bank_a_kill_in_the_middle_leaves_no_line_and_the_next_goes_on() {
     kill_and_restart(1);
 }
 
-// At every instruction. ----------------------------------------------------------------------------------------------------
+// At every instruction. -----------------------------------------------------------------------------------------------
 
 /// Shared words: given to begin, and set when done.
 const GO: usize = 1;
@@ -320,7 +320,7 @@ fn a_writer_stopped_in_the_middle_keeps_nobody_from_the_last_line() {
     }
 }
 
-// Readers. -----------------------------------------------------------------------------------------------------------------
+// Readers. ------------------------------------------------------------------------------------------------------------
 
 /// Reads for ever. Arguments: `read` or `try_read`.
 fn tight_reader(parent: &mut Parent) {
@@ -406,7 +406,7 @@ fn a_reader_stopped_or_killed_after_some_instructions_of_a_read_leaves_the_slot_
     }
 }
 
-// Writers. -----------------------------------------------------------------------------------------------------------------
+// Writers. ------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_second_writer_is_refused_while_the_first_lives_and_welcome_when_it_is_killed() {

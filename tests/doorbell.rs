@@ -312,8 +312,8 @@ fn a_reader_in_a_forked_child_has_an_event_of_its_own() {
     drain(&mut reader);
     const SEEN: usize = 0;
     const LAST: u64 = 40;
-    // SAFETY: the child uses only this thread's reader and doorbell, shared words and system calls, and leaves by _exit. The
-    // library registers what a child must not keep; glibc's allocator can be used after fork.
+    // SAFETY: the child uses only this thread's reader and doorbell, shared words and system calls, and leaves by
+    // _exit. The library registers what a child must not keep; glibc's allocator can be used after fork.
     let child = match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let read = || {

@@ -39,7 +39,7 @@ fn instance(place: &Place) -> [u8; 16] {
     place.options().inspect(NAME).unwrap().instance
 }
 
-// Growth. ------------------------------------------------------------------------------------------------------------------
+// Growth. -------------------------------------------------------------------------------------------------------------
 
 /// Reads until message `arguments[0]`; checks each line, which has its number and any length; says how many it got.
 fn follower(parent: &mut Parent) {
@@ -128,7 +128,7 @@ fn a_grown_mailbox_survives_its_writer() {
     }
 }
 
-// Removal. -----------------------------------------------------------------------------------------------------------------
+// Removal. ------------------------------------------------------------------------------------------------------------
 
 /// Reads for ever and says number, missed and text of each line.
 fn listener(parent: &mut Parent) {
@@ -236,7 +236,7 @@ fn remove_leaves_nothing_whatever_there_was() {
     }
 }
 
-// Sweeps. ------------------------------------------------------------------------------------------------------------------
+// Sweeps. -------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_busy_writer_puts_back_what_was_swept_away() {
@@ -430,7 +430,7 @@ fn what_a_killed_maker_left_is_removed() {
     assert_eq!(place.entries(), FILES, "when it is taken over");
 }
 
-// Killed at each system call. ----------------------------------------------------------------------------------------------
+// Killed at each system call. -----------------------------------------------------------------------------------------
 
 /// Shared words: given to begin, and set when done.
 const GO: usize = 0;
@@ -461,7 +461,8 @@ fn worker(parent: &mut Parent) {
     drop(kept);
 }
 
-/// Kills who does `what` at the beginning and end of each of its system calls; `prepare` comes before and `check` after.
+/// Kills who does `what` at the beginning and end of each of its system calls; `prepare` comes before and `check`
+/// after.
 fn kill_at_each_system_call(what: &'static str, prepare: impl Fn(&Place), check: impl Fn(&Place, u32)) {
     for stops in 1.. {
         let place = Place::new();
@@ -558,15 +559,15 @@ fn who_removes_may_be_killed_at_each_system_call() {
     });
 }
 
-// Fork. --------------------------------------------------------------------------------------------------------------------
+// Fork. ---------------------------------------------------------------------------------------------------------------
 
 /// Publishes, forks, and says what the child found: what its publish returned, then its process id. The child lives on.
 fn forker(parent: &mut Parent) {
     let mut writer = Options::new().create(NAME).unwrap();
     writer.publish(b"parent's").unwrap();
     let (mut reading, writing) = std::io::pipe().unwrap();
-    // SAFETY: this process has no thread that holds a lock at this moment but libtest's main one, which waits; glibc's allocator
-    // can be used after fork. The child leaves by _exit or by a signal.
+    // SAFETY: this process has no thread that holds a lock at this moment but libtest's main one, which waits; glibc's
+    // allocator can be used after fork. The child leaves by _exit or by a signal.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             use std::io::Write;
@@ -681,7 +682,7 @@ fn a_reader_can_be_used_on_both_sides_of_a_fork() {
     }
 }
 
-// Waiting for a mailbox. ---------------------------------------------------------------------------------------------------
+// Waiting for a mailbox. ----------------------------------------------------------------------------------------------
 
 /// Waits for a mailbox at a path, reads a line of each, and says it. Arguments: the directory.
 fn waiter(parent: &mut Parent) {

@@ -39,8 +39,8 @@ fn sweep(place: &Place) {
     }
 }
 
-/// A file that carried another's line on had one bank filled and the others empty; readers that held none or an older line took
-/// the empty ones for proof that there was nothing.
+/// A file that carried another's line on had one bank filled and the others empty; readers that held none or an older
+/// line took the empty ones for proof that there was nothing.
 #[test]
 fn a_grown_mailbox_has_its_line_for_readers_that_come_late_or_held_an_older_one() {
     for banks in [1, 2, 4, 8] {
@@ -150,8 +150,8 @@ fn a_latest_ahead_of_its_bank_is_damage() {
     assert_eq!(place.options().create(NAME).unwrap_err().kind(), ErrorKind::Damaged);
 }
 
-/// One who removes by force sets `leaving`, and was killed before it removed the name: each publish asked the kernel for ever,
-/// and a later sweep was taken for a removal.
+/// One who removes by force sets `leaving`, and was killed before it removed the name: each publish asked the kernel
+/// for ever, and a later sweep was taken for a removal.
 #[test]
 fn a_leaving_that_its_maker_left_behind_is_called_off() {
     let place = Place::new();
@@ -194,7 +194,8 @@ fn hoarder(parent: &mut Parent) {
     parent.say("every line");
 }
 
-/// The fork handler went through the list of inherited descriptors in grandchildren too, when their numbers were others' by then.
+/// The fork handler went through the list of inherited descriptors in grandchildren too, when their numbers were
+/// others' by then.
 #[test]
 fn a_grandchild_keeps_what_its_parent_opened() {
     let place = Place::new();

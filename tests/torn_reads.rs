@@ -6,8 +6,8 @@
 //! | the same | 1, the textbook seqlock | whole; numbers rise; nobody waits for ever once the writer rests |
 //! | short | 1, 2, 4, 8 | fresh: what the writer, or another reader, has told of is found |
 //!
-//! Each line is a function of its number and length, so a mixture of two shows. The edges of the sizes: a word (8), what shares
-//! the sequence's cache line (40), a page, more than the caches nearest to the processor.
+//! Each line is a function of its number and length, so a mixture of two shows. The edges of the sizes: a word (8),
+//! what shares the sequence's cache line (40), a page, more than the caches nearest to the processor.
 //!
 //! Longer, with more lines per reader: `TORN_READS_LINES=2000000 cargo test --test torn_reads -- --nocapture`.
 
@@ -59,8 +59,8 @@ fn writer(parent: &mut Parent) {
 /// How a reader asks; one kind each.
 const WAYS: [&str; 3] = ["read", "try_read", "latest"];
 
-/// Reads until told to stop, checks every line, and says how many there were, how many passed over, and how many retries.
-/// Arguments: size, index among the readers.
+/// Reads until told to stop, checks every line, and says how many there were, how many passed over, and how many
+/// retries. Arguments: size, index among the readers.
 fn reader(parent: &mut Parent) {
     let (size, index): (usize, usize) = (parent.argument(0), parent.argument(1));
     let words = Words::of_parent();
@@ -163,7 +163,7 @@ fn lines_are_whole_with_1_bank() {
     run_all_sizes(1);
 }
 
-// Fresh. -------------------------------------------------------------------------------------------------------------------
+// Fresh. --------------------------------------------------------------------------------------------------------------
 
 /// Shared word: the number of the newest message that somebody has told of, after its publish or read had returned.
 const TOLD: usize = 8;

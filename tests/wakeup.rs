@@ -6,8 +6,8 @@
 //! | time | never early, also with signals; no measurable use of the processor, in each way to wait |
 //! | faults | a sleeper stopped, killed; a writer killed; `leaving` set by one who never went on |
 //!
-//! Times are measured where nothing else tells a wake-up from the end of a time slice, and only medians count, of the best of
-//! several attempts: noise makes times longer, never shorter.
+//! Times are measured where nothing else tells a wake-up from the end of a time slice, and only medians count, of the
+//! best of several attempts: noise makes times longer, never shorter.
 
 mod common;
 
@@ -112,15 +112,15 @@ fn growth_removal_and_recreation_reach_a_sleeper() {
     });
 }
 
-// A thousand. --------------------------------------------------------------------------------------------------------------
+// A thousand. ---------------------------------------------------------------------------------------------------------
 
 const PROCESSES: usize = 4;
 const THREADS: usize = 250;
 /// Shared words: the round, and how many readers have seen its line, one for each round.
 const SEEN: usize = 1;
 
-/// Many threads, each with a reader of its own; each adds itself to the count of every line that it gets. Arguments: threads,
-/// last line.
+/// Many threads, each with a reader of its own; each adds itself to the count of every line that it gets. Arguments:
+/// threads, last line.
 fn crowd(parent: &mut Parent) {
     let (threads, last): (usize, u64) = (parent.argument(0), parent.argument(1));
     let words = Arc::new(Words::of_parent());
@@ -168,8 +168,8 @@ fn a_thousand_sleepers_get_each_line() {
     }
     let (publish, fastest) = (common::median(publishes), *served.iter().min().unwrap());
     println!("a publish uses {publish:?}, all are served after {:?} (medians)", common::median(served));
-    // To wake all by itself would use milliseconds of the writer's time; to leave all but two to the ends of their slices, nearly
-    // a whole slice, as all have only just fallen asleep.
+    // To wake all by itself would use milliseconds of the writer's time; to leave all but two to the ends of their
+    // slices, nearly a whole slice, as all have only just fallen asleep.
     assert!(publish < Duration::from_millis(1), "{publish:?} of the writer's time for a thousand sleepers");
     assert!(fastest < Duration::from_millis(50), "the tree never reached all sleepers: {fastest:?} at best");
 
@@ -203,7 +203,7 @@ fn thread_time() -> Duration {
     nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap().into()
 }
 
-// Faults. ------------------------------------------------------------------------------------------------------------------
+// Faults. -------------------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_stopped_sleeper_keeps_the_line_from_nobody() {
@@ -262,7 +262,7 @@ fn killed_sleepers_cost_a_wake_and_no_more() {
     assert_eq!((place.raw().waiters(), place.raw().epoch()), (0, epoch));
 }
 
-// Time. --------------------------------------------------------------------------------------------------------------------
+// Time. ---------------------------------------------------------------------------------------------------------------
 
 /// Waits in vain and says for how many microseconds. Arguments: `timeout` or `deadline`, the time in microseconds.
 fn patient(parent: &mut Parent) {
@@ -371,7 +371,8 @@ fn idler(parent: &mut Parent) {
     parent.say(number);
 }
 
-/// What an idler may use of the processor: 5 %, far more than ten looks a second take, far less than any form of spinning.
+/// What an idler may use of the processor: 5 %, far more than ten looks a second take, far less than any form of
+/// spinning.
 fn check_idle(way: &str, used: i64, time: Duration) {
     let share = used as f64 / time.as_micros() as f64;
     println!("{way}: {:.2} % of a processor", share * 100.0);

@@ -199,7 +199,7 @@ try_read:
 #endif
   bell = 1;                                             /* Eventcount::arm(BELL) */
   if
-  :: latest <= held[_pid] -> goto poll                  /* `announced(..) <= self.held`: nothing */
+  :: latest <= held[_pid] -> goto poll                  /* `!has_announced`: nothing */
   :: else -> held[_pid] = latest; goto returned         /* `self.look(false)`: a line after all */
   fi;
 #elif ARM == CONSUME_LOOK_ARM

@@ -252,7 +252,7 @@ try_read:
   /* Reader::arm_doorbell. */
   event[_pid] = 0;                                      /* PollSet::consume */
   waiters = waiters | BELL;                             /* Eventcount::arm */
-  if                                                    /* `announced(..) <= self.held && leaving == 0`: nothing */
+  if                                                    /* `!has_announced && leaving == 0`: nothing */
   :: latest > held[_pid] -> goto look_again
   :: else
   fi;

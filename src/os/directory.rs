@@ -37,7 +37,8 @@ impl Directory {
     pub fn open_path(path: &Path, is_default: bool, owner: Option<u32>, make: bool) -> Result<Self, Fault> {
         let mut flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         if is_default {
-            // Its name is in a directory that everybody may write to; a path that the caller gave is the caller's business.
+            // Its name is in a directory that everybody may write to; a path that the caller gave is the caller's
+            // business.
             flags |= OFlag::O_NOFOLLOW;
         }
         let mut made = false;
@@ -173,7 +174,8 @@ impl Directory {
     }
 }
 
-/// A path that leads to an open file, for the system calls that take no descriptor (or none opened by `O_PATH`; proc(5)).
+/// A path that leads to an open file, for the system calls that take no descriptor (or none opened by `O_PATH`;
+/// proc(5)).
 pub fn of_descriptor(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }

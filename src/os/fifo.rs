@@ -1,7 +1,7 @@
 //! The doorbell's FIFO, from the writer's side: made, opened, rung.
 //!
-//! It carries no data. A byte in a FIFO reaches one reader only, so nobody ever reads this one but the writer itself: readers
-//! watch it edge-triggered, each with an epoll instance of its own, and one write wakes them all.
+//! It carries no data. A byte in a FIFO reaches one reader only, so nobody ever reads this one but the writer itself:
+//! readers watch it edge-triggered, each with an epoll instance of its own, and one write wakes them all.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,8 +21,9 @@ use crate::name::{Names, show};
 
 /// The writer's end.
 ///
-/// Open for reading and writing: so opening never waits for a reader, and writing never meets a FIFO without one (`EPIPE`,
-/// `SIGPIPE`; fifo(7)). As the only end that can write, its closing is the readers' hint that the writer is gone.
+/// Open for reading and writing: so opening never waits for a reader, and writing never meets a FIFO without one
+/// (`EPIPE`, `SIGPIPE`; fifo(7)). As the only end that can write, its closing is the readers' hint that the writer is
+/// gone.
 pub struct Bell(ParentOnly);
 
 impl Bell {
@@ -56,8 +57,8 @@ impl Bell {
 
     /// Wakes everybody who watches the FIFO. Never blocks.
     ///
-    /// One byte goes in, then what was there before comes out: the FIFO is never empty, so that a writer stopped between the two
-    /// loses nobody's event.
+    /// One byte goes in, then what was there before comes out: the FIFO is never empty, so that a writer stopped
+    /// between the two loses nobody's event.
     pub fn ring(&self) {
         let drain_first = needs_empty_fifo();
         if drain_first {
@@ -120,8 +121,9 @@ fn make(directory: &Directory, names: &Names, mode: u32) -> Result<(), Fault> {
     })
 }
 
-/// Gives the new FIFO its owner and mode, by a descriptor that only names it, because to open a FIFO is to be one of its ends.
-/// Not by its name: when root works in another user's directory, that user can put something else there meanwhile.
+/// Gives the new FIFO its owner and mode, by a descriptor that only names it, because to open a FIFO is to be one of
+/// its ends. Not by its name: when root works in another user's directory, that user can put something else there
+/// meanwhile.
 fn settle(directory: &Directory, name: &CStr, mode: u32) -> nix::Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(directory, name, flags, Mode::empty())?;
@@ -152,8 +154,8 @@ pub fn queued(fd: impl AsFd) -> usize {
     if result.is_ok() { bytes as usize } else { 0 }
 }
 
-/// Whether this kernel wakes watchers only when a byte comes into an empty FIFO: Linux 5.5 to 5.13 (its commits 1b6b26ae7053
-/// and 3a34b13a88ca). Found by trying, once, since such fixes travel to older versions.
+/// Whether this kernel wakes watchers only when a byte comes into an empty FIFO: Linux 5.5 to 5.13 (its commits
+/// 1b6b26ae7053 and 3a34b13a88ca). Found by trying, once, since such fixes travel to older versions.
 fn needs_empty_fifo() -> bool {
     static NEEDED: OnceLock<bool> = OnceLock::new();
     *NEEDED.get_or_init(|| second_byte_is_silent().unwrap_or(false))

@@ -1,8 +1,9 @@
 //! What fork leaves of a writer: nothing.
 //!
-//! A forked child has the parent's memory and descriptors. If it published, there would be two writers; if it merely kept the
-//! lock's descriptor, the lock would outlive the parent, because an open-file-description lock belongs to all who share the
-//! descriptor (fcntl(2)). So the child finds `/dev/null` under the numbers of those descriptors, and a page that reads zero.
+//! A forked child has the parent's memory and descriptors. If it published, there would be two writers; if it merely
+//! kept the lock's descriptor, the lock would outlive the parent, because an open-file-description lock belongs to all
+//! who share the descriptor (fcntl(2)). So the child finds `/dev/null` under the numbers of those descriptors, and a
+//! page that reads zero.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -20,8 +21,8 @@ impl Origin {
     /// Remembers the calling process.
     pub fn new() -> io::Result<Self> {
         let page = MmapRaw::from(MmapMut::map_anon(size_of::<u32>())?);
-        // SAFETY: the range is the mapping's own, page-aligned. Private anonymous memory is what MADV_WIPEONFORK takes; the child
-        // of a fork finds it zeroed, and nothing else changes (madvise(2), Linux 4.14).
+        // SAFETY: the range is the mapping's own, page-aligned. Private anonymous memory is what MADV_WIPEONFORK takes;
+        // the child of a fork finds it zeroed, and nothing else changes (madvise(2), Linux 4.14).
         if unsafe { libc::madvise(page.as_mut_ptr().cast(), page.len(), libc::MADV_WIPEONFORK) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -38,7 +39,8 @@ impl Origin {
 
     #[inline(always)]
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: the mapping is page-aligned, at least 4 bytes long, lives as long as `self`, and is accessed here only.
+        // SAFETY: the mapping is page-aligned, at least 4 bytes long, lives as long as `self`, and is accessed here
+        // only.
         unsafe { &*self.0.as_ptr().cast() }
     }
 }
@@ -74,8 +76,8 @@ impl AsFd for ParentOnly {
     }
 }
 
-/// A place in the list of descriptors that the child's handler goes through. Places are used again and never freed, so that the
-/// handler, which may not lock or allocate, can go through them at any moment.
+/// A place in the list of descriptors that the child's handler goes through. Places are used again and never freed, so
+/// that the handler, which may not lock or allocate, can go through them at any moment.
 struct Entry {
     /// The descriptor, or [`FREE`], or [`DONE`].
     fd: AtomicI32,
@@ -85,7 +87,8 @@ struct Entry {
 
 /// Nobody has the place.
 const FREE: RawFd = -1;
-/// In a forked child: what was inherited was dealt with, and its owner has not been dropped. The number may be anybody's by now.
+/// In a forked child: what was inherited was dealt with, and its owner has not been dropped. The number may be
+/// anybody's by now.
 const DONE: RawFd = -2;
 static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
 
@@ -104,7 +107,8 @@ fn register(fd: RawFd) -> &'static Entry {
 }
 
 fn newest_entry() -> Option<&'static Entry> {
-    // SAFETY: null, or an entry that was leaked by `register`, complete before the Release store that this load reads from.
+    // SAFETY: null, or an entry that was leaked by `register`, complete before the Release store that this load reads
+    // from.
     unsafe { ENTRIES.load(Acquire).as_ref() }
 }
 
@@ -141,8 +145,9 @@ extern "C" fn open_gate() {
 }
 
 extern "C" fn in_child() {
-    // SAFETY: open, dup3 and close are async-signal-safe (signal-safety(7)), and the descriptors are our own. If /dev/null
-    // cannot be opened, they are closed instead, at the risk that others take their numbers: better than a lock that stays.
+    // SAFETY: open, dup3 and close are async-signal-safe (signal-safety(7)), and the descriptors are our own. If
+    // /dev/null cannot be opened, they are closed instead, at the risk that others take their numbers: better than a
+    // lock that stays.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         for entry in entries() {
@@ -166,8 +171,8 @@ extern "C" fn in_child() {
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers are `extern "C"`, live for ever, and do only what is allowed between fork and exec. Failure means
-        // that there is no memory for three pointers; `Origin` still refuses to publish in the child.
+        // SAFETY: the handlers are `extern "C"`, live for ever, and do only what is allowed between fork and exec.
+        // Failure means that there is no memory for three pointers; `Origin` still refuses to publish in the child.
         unsafe { libc::pthread_atfork(Some(close_gate), Some(open_gate), Some(in_child)) };
     });
 }

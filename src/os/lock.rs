@@ -1,9 +1,9 @@
 //! The writer's lock: one byte range of `NAME.lock`, held through an open file description of its own.
 //!
 //! Open-file-description locks belong to the description and not to a process: the kernel frees the lock when its last
-//! descriptor is closed, at death too, whatever the pid namespace (fcntl(2)). The description is never mapped, because a mapping
-//! would keep it, and the lock with it, alive. It is not the mailbox itself: who may only read that could take a read lock on it
-//! and keep a writer from starting.
+//! descriptor is closed, at death too, whatever the pid namespace (fcntl(2)). The description is never mapped, because
+//! a mapping would keep it, and the lock with it, alive. It is not the mailbox itself: who may only read that could
+//! take a read lock on it and keep a writer from starting.
 
 use std::ffi::CStr;
 use std::os::unix::fs::FileExt;
@@ -22,8 +22,8 @@ use super::shm::{Unnamed, random_bits};
 use crate::error::{ErrorKind, Fault};
 use crate::name::show;
 
-/// How long a lock that somebody holds is tried before its holder is called a writer: `rm` and a look at the state hold it for
-/// microseconds.
+/// How long a lock that somebody holds is tried before its holder is called a writer: `rm` and a look at the state hold
+/// it for microseconds.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Who holds the lock.
@@ -60,7 +60,8 @@ impl Lock {
                 }
             };
             if try_lock(&file)? {
-                // It may have lost its name while we waited: a lock on a file that nobody else can find locks out nobody.
+                // It may have lost its name while we waited: a lock on a file that nobody else can find locks out
+                // nobody.
                 if is_named(&file, directory, name)? {
                     return Ok(Self { bits: read_bits(&file)?, file });
                 }

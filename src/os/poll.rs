@@ -1,4 +1,5 @@
-//! What a reader polls: a private epoll instance over the bell, a timer and the directory; and a wait for a name to appear.
+//! What a reader polls: a private epoll instance over the bell, a timer and the directory; and a wait for a name to
+//! appear.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use super::fork::Origin;
 /// Entries that an instance can have at once.
 const ENTRIES: usize = 3;
 
-/// A descriptor to poll that becomes readable when there may be something new; what is inside can change, the number stays.
+/// A descriptor to poll that becomes readable when there may be something new; what is inside can change, the number
+/// stays.
 pub struct PollSet {
     epoll: Arc<Epoll>,
     timer: TimerFd,
@@ -62,15 +64,17 @@ impl PollSet {
         Arc::clone(&self.epoll)
     }
 
-    /// In a forked child: makes descriptors of its own under the same number, since the parent's instance is shared with it and
-    /// an event that one consumes is gone for the other. Says whether that was needed; then nothing is watched.
+    /// In a forked child: makes descriptors of its own under the same number, since the parent's instance is shared
+    /// with it and an event that one consumes is gone for the other. Says whether that was needed; then nothing is
+    /// watched.
     pub fn own(&mut self) -> nix::Result<bool> {
         if !self.origin.is_forked() {
             return Ok(false);
         }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let parts = Self::parts(&epoll)?;
-        // SAFETY: both are open descriptors of ours; the instance under the old number, the parent's, is only ours to leave.
+        // SAFETY: both are open descriptors of ours; the instance under the old number, the parent's, is only ours to
+        // leave.
         if unsafe { libc::dup3(epoll.0.as_raw_fd(), self.epoll.0.as_raw_fd(), libc::O_CLOEXEC) } == -1 {
             return Err(Errno::last());
         }
@@ -114,7 +118,8 @@ impl PollSet {
     }
 
     fn forget(&mut self) {
-        // Closing a descriptor takes it out of the instance, but a forked child may hold another: so by name first (epoll(7)).
+        // Closing a descriptor takes it out of the instance, but a forked child may hold another: so by name first
+        // (epoll(7)).
         match self.watched.take() {
             Some(Watched::Bell { fifo, .. }) => _ = self.epoll.delete(fifo),
             Some(Watched::Directory(watch)) => _ = self.epoll.delete(&watch.inotify),
@@ -135,8 +140,8 @@ impl PollSet {
         matches!(&self.watched, Some(Watched::Directory(watch)) if watch.is_of(directory))
     }
 
-    /// Takes what has happened, so that the descriptor is ready again only for what happens from now on. Says whether the time
-    /// to look has come.
+    /// Takes what has happened, so that the descriptor is ready again only for what happens from now on. Says whether
+    /// the time to look has come.
     pub fn consume(&mut self) -> bool {
         let mut events = [EpollEvent::empty(); ENTRIES];
         _ = self.epoll.wait(&mut events, 0u8);
@@ -160,8 +165,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches `directory`; `None` where that is not possible (no instance left of the user's 128, or not readable): then only
-    /// looking again and again remains.
+    /// Watches `directory`; `None` where that is not possible (no instance left of the user's 128, or not readable):
+    /// then only looking again and again remains.
     pub fn new(directory: &Directory) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
         let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF;

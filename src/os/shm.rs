@@ -56,7 +56,8 @@ impl Unnamed {
 
     /// Gives it a name that nothing bears.
     pub fn link(&self, directory: &Directory, name: &CStr) -> nix::Result<()> {
-        // AT_EMPTY_PATH needs a capability before Linux 6.10, and /proc may be missing: one of them nearly always works (open(2)).
+        // AT_EMPTY_PATH needs a capability before Linux 6.10, and /proc may be missing: one of them nearly always works
+        // (open(2)).
         match linkat(&self.0, c"", directory, name, AtFlags::AT_EMPTY_PATH) {
             Err(Errno::ENOENT | Errno::EPERM | Errno::EINVAL) => {}
             result => return result,
@@ -287,9 +288,9 @@ impl Shared {
             Some(wait) => wait.as_ptr(),
             None => whole.as_ptr().wrapping_add(geometry.page as usize),
         };
-        // SAFETY: `whole` maps `footprint` bytes of a file that is at least that long (`parse`, or allocated by us; nobody
-        // shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when this is dropped, and
-        // the view does not leave it. All processes follow the layout.
+        // SAFETY: `whole` maps `footprint` bytes of a file that is at least that long (`parse`, or allocated by us;
+        // nobody shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when this
+        // is dropped, and the view does not leave it. All processes follow the layout.
         let view = unsafe { View::new(whole.as_ptr(), wait_page, &geometry) };
         Self { view, geometry, file, writable, _whole: whole, _wait: wait }
     }

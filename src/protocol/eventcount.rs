@@ -1,4 +1,5 @@
-//! Waiting for a line and waking those who wait: an eventcount over a futex, with a tree of wakes, and the doorbell's flag.
+//! Waiting for a line and waking those who wait: an eventcount over a futex, with a tree of wakes, and the doorbell's
+//! flag.
 //!
 //! ```text
 //!   reader                                       writer
@@ -11,21 +12,23 @@
 //! ```
 //!
 //! **No wake-up is lost.** Either the reader's look finds the line, or the writer's look finds the flag (\[armed\] and
-//! \[latest\]/\[waiters\] are all SeqCst: one comes first). In the second case `epoch` moves after the reader took its key, or
-//! the key is of the new epoch and then the look found the line (\[bump\] and \[key\]). The kernel compares `epoch` with the
-//! key under the lock that a wake takes too, so a reader is asleep before the wake or does not fall asleep.
+//! \[latest\]/\[waiters\] are all SeqCst: one comes first). In the second case `epoch` moves after the reader took its
+//! key, or the key is of the new epoch and then the look found the line (\[bump\] and \[key\]). The kernel compares
+//! `epoch` with the key under the lock that a wake takes too, so a reader is asleep before the wake or does not fall
+//! asleep.
 //!
 //! **Flags, not a count.** A reader that is killed asleep leaves a flag, which costs the writer one needless wake.
 //!
-//! **The tree.** Waking a thousand sleepers takes the writer milliseconds, so it wakes [`FAN_OUT`] and each that was woken
-//! wakes as many again, before anything else and whatever it finds. Each sleeper carries the bit `key mod 32`; a relay goes to
-//! all bits but the present epoch's, hence to sleepers of *older* epochs only. A relay to anybody might be
-//! absorbed by readers that had the line already and sleep afresh; a relay only by those who found a new line stops at the
-//! first that took it while still awake (two readers suffice: `docs/models/tree.pml`). Sleepers whose epoch differs by a
-//! multiple of 32 keep the bit until their time slice ends.
+//! **The tree.** Waking a thousand sleepers takes the writer milliseconds, so it wakes [`FAN_OUT`] and each that was
+//! woken wakes as many again, before anything else and whatever it finds. Each sleeper carries the bit `key mod 32`; a
+//! relay goes to all bits but the present epoch's, hence to sleepers of *older* epochs only. A relay to anybody might
+//! be absorbed by readers that had the line already and sleep afresh; a relay only by those who found a new line stops
+//! at the first that took it while still awake (two readers suffice where a wake wakes one: `docs/models/tree.pml`).
+//! Sleepers whose epoch differs by a multiple of 32 keep the bit until their time slice ends.
 //!
-//! The wake-up rests on nothing else, but a process that dies or is stopped between two of these steps, or a hostile one that
-//! moves sleepers to another futex, can swallow it: so nobody sleeps for more than one time slice without looking.
+//! The wake-up rests on nothing else, but a process that dies or is stopped between two of these steps, or a hostile
+//! one that moves sleepers to another futex, can swallow it: so nobody sleeps for more than one time slice without
+//! looking.
 //!
 //! The eventcount is D. Vyukov's, as in folly's `EventCount.h`; the tree and its bits are our own.
 
@@ -88,19 +91,22 @@ impl Key {
 pub struct Eventcount<'a> {
     /// [`FUTEX`] and [`BELL`]: set by readers, taken by the writer. The only word that a reader writes.
     pub waiters: &'a AtomicU32,
-    /// The futex word: counts the wakes, wraps; changed only by `fetch_add`, since `rm --force` may do it beside a writer.
+    /// The futex word: counts the wakes, wraps; changed only by `fetch_add`, since `rm --force` may do it beside a
+    /// writer.
     pub epoch: &'a AtomicU32,
     /// See [`FAN_OUT`].
     pub fan_out: u32,
 }
 
 impl Eventcount<'_> {
-    /// Takes the key for a wait. First of the reader's three steps; [`arm`](Self::arm) follows, unless it may not write.
+    /// Takes the key for a wait. First of the reader's three steps; [`arm`](Self::arm) follows, unless it may not
+    /// write.
     #[inline]
     pub fn prepare_wait(&self) -> Key {
         let key = self.epoch.load(Relaxed);
-        // ORDERING [key]: Acquire fence, pairs with [bump] in `notify`. A reader that took the new epoch for its key would
-        // sleep through the wake that made it; this fence makes its look find the line (or `leaving`) that came before.
+        // ORDERING [key]: Acquire fence, pairs with [bump] in `notify`. A reader that took the new epoch for its key
+        // would sleep through the wake that made it; this fence makes its look find the line (or `leaving`) that came
+        // before.
         sync::fence(Site::Key, Acquire);
         Key(key)
     }
@@ -108,13 +114,13 @@ impl Eventcount<'_> {
     /// Sets `flag`, so that the next publish wakes. What is loaded after this decides whether to wait.
     #[inline]
     pub fn arm(&self, flag: u32) {
-        // ORDERING [arm]: SeqCst, pairs with [waiters] in `has_waiters`. At least Release is needed besides, so that the key
-        // is not loaded after the flag is set.
+        // ORDERING [arm]: SeqCst, pairs with [waiters] in `has_waiters`. At least Release is needed besides, so that
+        // the key is not loaded after the flag is set.
         sync::fetch_or_seqcst(Site::Arm, self.waiters, flag);
-        // ORDERING [armed]: SeqCst fence, pairs with [latest] in `seqlock::announce`, whose SeqCst store and load stand in the
-        // opposite order. The look that follows is a Relaxed load, all that the language promises on a read-only mapping;
-        // without the fence it may be satisfied before the flag is seen (on Arm's LL/SC, if not on x86), and the reader
-        // sleeps on a line that is there.
+        // ORDERING [armed]: SeqCst fence, pairs with [latest] in `seqlock::announce`, whose SeqCst store and load stand
+        // in the opposite order. The look that follows is a Relaxed load, all that the language promises on a read-only
+        // mapping; without the fence it may be satisfied before the flag is seen (on Arm's LL/SC, if not on x86), and
+        // the reader sleeps on a line that is there.
         sync::fence(Site::Armed, SeqCst);
     }
 
@@ -122,8 +128,8 @@ impl Eventcount<'_> {
     pub fn wait<F: Futex>(&self, futex: &F, key: Key, deadline: F::Deadline) -> Wait {
         let wait = futex.wait(self.epoch, key.0, key.bit(), deadline);
         if wait == Wait::Woken {
-            // ORDERING: Relaxed. The kernel's lock orders the wake before our return, so this is at least the epoch of the
-            // waker. A later one only spares sleepers that the later waker's tree reaches.
+            // ORDERING: Relaxed. The kernel's lock orders the wake before our return, so this is at least the epoch of
+            // the waker. A later one only spares sleepers that the later waker's tree reaches.
             let now = Key(self.epoch.load(Relaxed));
             futex.wake(self.epoch, self.fan_out, ANYBODY & !now.bit());
         }
@@ -133,8 +139,9 @@ impl Eventcount<'_> {
     /// Whether somebody waits. The writer's last step of a publish; nobody, in the common case.
     #[inline(always)]
     pub fn has_waiters(&self) -> bool {
-        // ORDERING [waiters]: SeqCst, after the SeqCst store [latest] in `seqlock::announce`; pairs with [arm] and [armed]:
-        // if this misses the flag, the reader's look finds the line. As Acquire it could be satisfied before the store.
+        // ORDERING [waiters]: SeqCst, after the SeqCst store [latest] in `seqlock::announce`; pairs with [arm] and
+        // [armed]: if this misses the flag, the reader's look finds the line. As Acquire it could be satisfied before
+        // the store.
         sync::load_seqcst(Site::Waiters, self.waiters) != 0
     }
 
@@ -146,8 +153,8 @@ impl Eventcount<'_> {
         // ORDERING: SeqCst, although Relaxed would do (the branch orders the step of the epoch): it costs the same.
         let flags = self.waiters.swap(0, SeqCst);
         if always || flags & FUTEX != 0 {
-            // ORDERING [bump]: Release, pairs with [key] in `prepare_wait`: who takes the new epoch for its key finds what
-            // was published, or `leaving`, before it. Relaxed, that reader sleeps on a line that is there.
+            // ORDERING [bump]: Release, pairs with [key] in `prepare_wait`: who takes the new epoch for its key finds
+            // what was published, or `leaving`, before it. Relaxed, that reader sleeps on a line that is there.
             sync::increment_release(Site::Bump, self.epoch);
             futex.wake(self.epoch, self.fan_out, ANYBODY);
         }

@@ -13,12 +13,13 @@
 //! | two may move the epoch | `rm --force` beside a writer | load and store for `fetch_add` |
 //!
 //! **Twins.** A test that cannot fail shows nothing, so each property is also run on something weaker, and must then
-//! fail *as foretold*. Sites are weakened on the real code, one at a time, by [`sync::WEAKENED`]: [`shown_by`] names for
-//! each [`Site`] the models that then fail. Other twins are small substitutes for one function.
+//! fail *as foretold*. Sites are weakened on the real code, one at a time, by [`sync::WEAKENED`]: [`shown_by`] names
+//! for each [`Site`] the models that then fail. Other twins are small substitutes for one function.
 //!
-//! **What loom does not show.** It executes loads and stores in program order and lets a load return an older store, so it
-//! finds store-load, load-load and store-store reordering, but no load that is satisfied after a later store; and it
-//! knows `SeqCst` fences but no `SeqCst` accesses (see [`sync`]). No time slice is modelled: it would hide every lost wake-up.
+//! **What loom does not show.** It executes loads and stores in program order and lets a load return an older store, so
+//! it finds store-load, load-load and store-store reordering, but no load that is satisfied after a later store; and it
+//! knows `SeqCst` fences but no `SeqCst` accesses (see [`sync`]). No time slice is modelled: it would hide every lost
+//! wake-up.
 
 mod eventcount;
 mod slot;
@@ -37,8 +38,8 @@ const TWO_LINES: &str = "one number, two lines";
 /// loom's word for it: all that are left are blocked.
 const ASLEEP: &str = "deadlock";
 
-/// Involuntary switches of thread that are explored. All twins but the tree's fail within two or three, the tree's within
-/// four; each one more takes three to six times as long.
+/// Involuntary switches of thread that are explored. All twins but the tree's fail within two or three, the tree's
+/// within four; each one more takes three to six times as long.
 const PREEMPTIONS: usize = 4;
 
 /// A closed program for loom to explore.
@@ -136,9 +137,10 @@ fn without_any_one_site_a_model_fails() {
     }
 }
 
-/// The one site that is stronger than it must be. The fence \[armed\] alone orders the flag before the look; and a key of the
-/// new epoch makes the look find the line by \[bump\] and that same fence, so the key may even be loaded after the flag is
-/// set. Relaxed would do, by C11's rules as well as in loom; `SeqCst` costs no more on x86-64 and says what is meant.
+/// The one site that is stronger than it must be. The fence \[armed\] alone orders the flag before the look; and a key
+/// of the new epoch makes the look find the line by \[bump\] and that same fence, so the key may even be loaded after
+/// the flag is set. Relaxed would do, by C11's rules as well as in loom; `SeqCst` costs no more on x86-64 and says what
+/// is meant.
 #[test]
 fn a_relaxed_flag_would_do() {
     weakened(Site::Arm, || eventcount::armed().iter().for_each(Model::holds));

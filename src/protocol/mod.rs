@@ -1,14 +1,14 @@
 //! The protocol: how one writer and any number of readers share the newest line without waiting for each other.
 //!
-//! No files, descriptors, system calls or clocks here: only atomic words that somebody lends, so that model tests can lend
-//! their own. `docs/protocol.md` draws the bytes; this page says what happens to them.
+//! No files, descriptors, system calls or clocks here: only atomic words that somebody lends, so that model tests can
+//! lend their own. `docs/protocol.md` draws the bytes; this page says what happens to them.
 //!
 //! # Parties
 //!
 //! * **The writer**, one at a time (a lock sees to that). It may be stopped or killed between any two instructions, and
 //!   another may take its place.
-//! * **Readers**, any number. They map the slot read-only and leave no trace in it; those who may write the file set a flag on
-//!   the wait page when they are about to sleep.
+//! * **Readers**, any number. They map the slot read-only and leave no trace in it; those who may write the file set a
+//!   flag on the wait page when they are about to sleep.
 //!
 //! # State
 //!
@@ -34,20 +34,20 @@
 //! # Read, by a reader that last returned p
 //!
 //! 1. `n = p`.
-//! 2. The bank of n + 1 holds n + 1: `n += 1`, look again. It holds less: n is the newest. It holds more: the writer is a round
-//!    ahead, so `n = max(latest, p)`, fence \[saw-latest\], and look again ([`seqlock::look`]).
-//! 3. `n = p`: nothing new. Else copy bank n between two looks at its sequence, fences \[saw-sequence\] and \[validate\]; not
-//!    `2n` both times: start again at 1 ([`seqlock::read_attempt`]).
+//! 2. The bank of n + 1 holds n + 1: `n += 1`, look again. It holds less: n is the newest. It holds more: the writer is
+//!    a round ahead, so `n = max(latest, p)`, fence \[saw-latest\], and look again ([`seqlock::look`]).
+//! 3. `n = p`: nothing new. Else copy bank n between two looks at its sequence, fences \[saw-sequence\] and
+//!    \[validate\]; not `2n` both times: start again at 1 ([`seqlock::read_attempt`]).
 //!
-//! A retry means that the writer has passed by meanwhile, so that the system as a whole moves: lock-free. A reader that keeps up
-//! touches neither `latest` nor any other line that the writer changes but the banks; one that waits looks at the next bank's
-//! sequence alone ([`seqlock::has_newer`]), so that a short line, which shares its cache line with the sequence, arrives in one
-//! transfer.
+//! A retry means that the writer has passed by meanwhile, so that the system as a whole moves: lock-free. A reader that
+//! keeps up touches neither `latest` nor any other line that the writer changes but the banks; one that waits looks at
+//! the next bank's sequence alone ([`seqlock::has_newer`]), so that a short line, which shares its cache line with the
+//! sequence, arrives in one transfer.
 //!
 //! # The pairs
 //!
-//! Both ends of a pair carry the label in an `ORDERING:` comment and in [`sync::Site`]. What each is needed for was found by
-//! model checking before this was written (GenMC under RC11, herd7 for AArch64 and x86-64, SPIN for waking);
+//! Both ends of a pair carry the label in an `ORDERING:` comment and in [`sync::Site`]. What each is needed for was
+//! found by model checking before this was written (GenMC under RC11, herd7 for AArch64 and x86-64, SPIN for waking);
 //! `loom_tests.rs` repeats it on this code, weakening one site at a time.
 //!
 //! | writer | reader | without it |
@@ -63,20 +63,21 @@
 //! * **Whole**: a read returns the bytes of one message. By \[mark\]/\[validate\]: if the copy saw one word of message
 //!   n + banks or later, the second look sees a sequence that is not `2n`.
 //! * **Ordered**: what one reader returns never goes back, by the `max` of step 2 and because "newer" is `>`.
-//! * **Fresh**: a read that begins after publish k returned gives k or newer, since its first load of the bank sees at least
-//!   the sequence stored by then. So does a read that begins after *another reader* has returned k: by the look at the next bank, even if the
-//!   writer stopped before step 4.
-//! * **One number, one line** within an instance, for all readers and across kills, because recovery counts every line that
-//!   anybody can have seen ([`seqlock::recover`]).
-//! * **Crash-safe**: with 2 banks or more, message n - 1 is untouched while n is written; killed before step 3, n - 1 is the
-//!   newest, after it, n.
-//! * **Woken**: see [`eventcount`]; with readers that may not write, and against everything that another process can do to a
-//!   sleeper, by the time slice.
+//! * **Fresh**: a read that begins after publish k returned gives k or newer, since its first load of the bank sees at
+//!   least the sequence stored by then. So does a read that begins after *another reader* has returned k: by the look
+//!   at the next bank, even if the writer stopped before step 4.
+//! * **One number, one line** within an instance, for all readers and across kills, because recovery counts every line
+//!   that anybody can have seen ([`seqlock::recover`]).
+//! * **Crash-safe**: with 2 banks or more, message n - 1 is untouched while n is written; killed before step 3, n - 1
+//!   is the newest, after it, n.
+//! * **Woken**: see [`eventcount`]; with readers that may not write, and against everything that another process can do
+//!   to a sleeper, by the time slice.
 //!
 //! # Not promised
 //!
-//! With one bank (the textbook seqlock, kept for comparison) there is no line while one is being written, nor after a kill in
-//! the middle. An unlucky reader that is preempted in every attempt can retry without a bound that a proof would give.
+//! With one bank (the textbook seqlock, kept for comparison) there is no line while one is being written, nor after a
+//! kill in the middle. An unlucky reader that is preempted in every attempt can retry without a bound that a proof
+//! would give.
 
 pub mod copy;
 pub mod eventcount;

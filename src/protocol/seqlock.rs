@@ -19,8 +19,8 @@ use super::sync::{self, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Orderin
 /// One physical copy of the slot.
 #[derive(Clone, Copy)]
 pub struct Bank<'a> {
-    /// Even, `2n`: holds message `n`, stable (0: none yet); odd, `2n - 1`: message `n` is being written. Written only by
-    /// the writer, never decreases within an instance.
+    /// Even, `2n`: holds message `n`, stable (0: none yet); odd, `2n - 1`: message `n` is being written. Written only
+    /// by the writer, never decreases within an instance.
     pub sequence: &'a AtomicU64,
     /// Bytes of the line; written only by the writer, while the sequence is odd.
     pub length: &'a AtomicU64,
@@ -80,8 +80,8 @@ pub fn publish(slot: &impl Slot, number: u64, time: u64, bytes: &[u8]) {
 pub fn begin_write(bank: Bank<'_>, number: u64) {
     bank.sequence.store(sequence_of(number).wrapping_sub(1), Relaxed);
     // ORDERING [mark]: Release fence, pairs with [validate] in `read_attempt`. The odd sequence must be visible before
-    // any word of the content; if it were not, a lapped reader could copy new words and still find the old even sequence
-    // when it validates. A Release *store* would not do: it orders what comes before it, not after.
+    // any word of the content; if it were not, a lapped reader could copy new words and still find the old even
+    // sequence when it validates. A Release *store* would not do: it orders what comes before it, not after.
     sync::fence(Site::Mark, Release);
 }
 
@@ -124,18 +124,19 @@ pub fn newest(slot: &impl Slot) -> u64 {
 
 /// Whether a message newer than `held` may be there; the cheapest look, one load of the line that will change next.
 ///
-/// `false` is certain: numbers are consecutive, and a file that carries on another's begins as if all its banks had been written, so
-/// nothing newer exists while the bank of `held + 1` holds less than it.
+/// `false` is certain: numbers are consecutive, and a file that carries on another's begins as if all its banks had
+/// been written, so nothing newer exists while the bank of `held + 1` holds less than it.
 #[inline(always)]
 pub fn has_newer(slot: &impl Slot, held: u64) -> bool {
     let next = held.wrapping_add(1);
-    // ORDERING: Relaxed suffices. That publish k has returned before this load (the reader knows it by other means, which
-    // carry the order) makes the load see at least its sequence, by coherence. Whoever goes on calls `look`, which fences.
+    // ORDERING: Relaxed suffices. That publish k has returned before this load (the reader knows it by other means,
+    // which carry the order) makes the load see at least its sequence, by coherence. Whoever goes on calls `look`,
+    // which fences.
     slot.bank(next).sequence.load(Relaxed) >= sequence_of(next)
 }
 
-/// Whether a message newer than `held` was announced; what a reader looks at when it is about to sleep. `None`: so says `latest`,
-/// and its bank does not, which is not the work of a writer.
+/// Whether a message newer than `held` was announced; what a reader looks at when it is about to sleep. `None`: so says
+/// `latest`, and its bank does not, which is not the work of a writer.
 #[inline]
 pub fn has_announced(slot: &impl Slot, held: u64) -> Option<bool> {
     if announced(slot) <= held {
@@ -269,20 +270,20 @@ pub enum Reading {
     NoMemory(usize),
 }
 
-/// Attempts without any movement of the slot, after which a reader stops trying. An honest writer's stores are all visible
-/// long before that.
+/// Attempts without any movement of the slot, after which a reader stops trying. An honest writer's stores are all
+/// visible long before that.
 const MOTIONLESS: u32 = 100;
 
-/// With one bank, attempts on a slot that moves, after which a reader stops trying; each counts once, and once more for every
-/// [`COSTLY`] bytes of the line. The textbook seqlock gives a reader no better word against a tight writer.
+/// With one bank, attempts on a slot that moves, after which a reader stops trying; each counts once, and once more for
+/// every [`COSTLY`] bytes of the line. The textbook seqlock gives a reader no better word against a tight writer.
 const OVERTAKEN: usize = 10_000;
 const COSTLY: usize = 4096;
 
-/// Reads the newest message into `buffer` if its number is greater than `held`, or at least `held` if `again`; counts the
-/// attempts that failed in `retries`.
+/// Reads the newest message into `buffer` if its number is greater than `held`, or at least `held` if `again`; counts
+/// the attempts that failed in `retries`.
 ///
-/// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move, and with
-/// one bank after a bounded number of attempts.
+/// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move,
+/// and with one bank after a bounded number of attempts.
 #[inline]
 pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
     match attempt_newest(slot, held, again, buffer) {
@@ -351,7 +352,8 @@ pub struct Damage {
 ///
 /// # Errors
 ///
-/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`, or if `latest` is ahead of its bank.
+/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`, or if `latest` is ahead of
+/// its bank.
 pub fn recover(slot: &impl Slot) -> Result<u64, Damage> {
     // ORDERING: Relaxed. The lock that we got was released by the kernel after the last store of the dead writer, and
     // whoever holds it is alone: these loads see the last values.

@@ -6,7 +6,8 @@
 //! how `loom_tests.rs` shows that each ordering is needed, on the code itself.
 //!
 //! loom takes `SeqCst` accesses for `AcqRel` but models `fence(SeqCst)`, so a `SeqCst` access is named once here and
-//! loom gets the fence: one between the store of `latest` and the load of `waiters`, there only while both are `SeqCst`.
+//! loom gets the fence: one between the store of `latest` and the load of `waiters`, there only while both are
+//! `SeqCst`.
 
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence as core_fence};

@@ -1,7 +1,9 @@
-//! What the tests share: a directory of shared memory, processes that play a role in it, the bytes of a mailbox by their offsets.
+//! What the tests share: a directory of shared memory, processes that play a role in it, the bytes of a mailbox by
+//! their offsets.
 //!
-//! **Processes.** A test file lists its roles with `roles!`, and a [`Child`] is the test binary itself, started again to play one
-//! of them. The two talk over a socket, line by line. A child ends with the `Child`, and with the thread that started it.
+//! **Processes.** A test file lists its roles with `roles!`, and a [`Child`] is the test binary itself, started again
+//! to play one of them. The two talk over a socket, line by line. A child ends with the `Child`, and with the thread
+//! that started it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -91,8 +93,8 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Tells a wake-up from the end of a time slice, which comes 0 to 100 ms after a line, 50 ms at the median: `measure` gives the
-/// times of some dozens of lines. Noise only makes them longer, so one good attempt of several is proof.
+/// Tells a wake-up from the end of a time slice, which comes 0 to 100 ms after a line, 50 ms at the median: `measure`
+/// gives the times of some dozens of lines. Noise only makes them longer, so one good attempt of several is proof.
 #[track_caller]
 pub fn woken_and_not_timed_out(mut measure: impl FnMut() -> Vec<Duration>) {
     let medians: Vec<_> = (0..4).map(|_| median(measure())).take_while_inclusive().collect();
@@ -112,7 +114,7 @@ trait TakeWhileInclusive: Iterator<Item = Duration> + Sized {
 
 impl<I: Iterator<Item = Duration>> TakeWhileInclusive for I {}
 
-// Processes. ---------------------------------------------------------------------------------------------------------------
+// Processes. ----------------------------------------------------------------------------------------------------------
 
 const ROLE: &str = "MAILBOX_TEST_ROLE";
 const ARGUMENTS: &str = "MAILBOX_TEST_ARGUMENTS";
@@ -184,7 +186,8 @@ impl Child {
         command.args(["--exact", "child_entry", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env(SOCKET, socket.to_string()).env(ARGUMENTS, arguments.join(" "));
         command.env("MAILBOX_DIR", place.dir()).stdin(Stdio::null()).stdout(Stdio::null());
-        // SAFETY: prctl and fcntl are system calls and nothing else, so allowed between fork and exec; the descriptor is open.
+        // SAFETY: prctl and fcntl are system calls and nothing else, so allowed between fork and exec; the descriptor
+        // is open.
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -296,7 +299,7 @@ pub fn states(pid: Pid) -> Vec<char> {
         .collect()
 }
 
-// The bytes of a mailbox. --------------------------------------------------------------------------------------------------
+// The bytes of a mailbox. ---------------------------------------------------------------------------------------------
 
 /// A mailbox's file, read and written by the offsets of `docs/protocol.md`, as nobody but a test does.
 pub struct Raw(File);
@@ -429,8 +432,8 @@ impl Words {
 
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < Self::COUNT);
-        // SAFETY: the mapping is page-aligned, holds COUNT words, and lives as long as `self`; every process accesses it by
-        // this function, atomically.
+        // SAFETY: the mapping is page-aligned, holds COUNT words, and lives as long as `self`; every process accesses
+        // it by this function, atomically.
         unsafe { &*self.0.as_ptr().cast::<AtomicU64>().add(index) }
     }
 
@@ -451,9 +454,10 @@ impl Words {
     }
 }
 
-// Lines that check themselves. ---------------------------------------------------------------------------------------------
+// Lines that check themselves. ----------------------------------------------------------------------------------------
 
-/// A line of `length` bytes that no other message has: each of its 8-byte words depends on the number, the length and the salt.
+/// A line of `length` bytes that no other message has: each of its 8-byte words depends on the number, the length and
+/// the salt.
 pub fn line(number: u64, salt: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     fill(&mut bytes, number, salt);

@@ -82,7 +82,8 @@ impl Traced {
 impl Drop for Traced {
     fn drop(&mut self) {
         if self.request(libc::PTRACE_DETACH, 0).is_err() && self.thread != self.process {
-            // Its process was killed. A traced thread's end is reported to the tracer, before that of its process to the parent.
+            // Its process was killed. A traced thread's end is reported to the tracer, before that of its process to
+            // the parent.
             while let Ok(WaitStatus::Stopped(..)) = waitpid(self.thread, Some(WaitPidFlag::__WALL)) {}
         }
     }

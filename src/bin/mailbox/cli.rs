@@ -83,7 +83,8 @@ pub enum Command {
 pub struct Put {
     /// The mailbox; made if it does not exist.
     pub name: OsString,
-    /// The line; else standard input is read, where a line ends with LF and the last one needs none. One that begins with `-` goes after `--`.
+    /// The line; else standard input is read, where a line ends with LF and the last one needs none. One that begins
+    /// with `-` goes after `--`.
     pub line: Option<OsString>,
     /// Most bytes in a line; longer ones are then errors. Else the mailbox grows as needed, up to 64 MiB.
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]

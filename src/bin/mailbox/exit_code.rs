@@ -7,7 +7,8 @@ use shm_mailbox::{Error, ErrorKind};
 
 use crate::output::talk;
 
-/// The exit codes, which scripts rely on. A signal ends the program by the signal itself, which a shell shows as 128 + its number.
+/// The exit codes, which scripts rely on. A signal ends the program by the signal itself, which a shell shows as 128 +
+/// its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// Done; also when the reader of our output has left.

@@ -91,8 +91,8 @@ pub fn talk(text: &str) {
     _ = writeln!(io::stderr(), "mailbox: {}", escape(text.as_bytes()).replace('\n', "\\n"));
 }
 
-/// Text that does nothing to a terminal but appear on it: line feeds and tabs stay, other control characters, those that
-/// change the direction of writing, and bytes that are not UTF-8 are spelt out.
+/// Text that does nothing to a terminal but appear on it: line feeds and tabs stay, other control characters, those
+/// that change the direction of writing, and bytes that are not UTF-8 are spelt out.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -190,8 +190,8 @@ pub fn writer_state(state: WriterState) -> &'static str {
     }
 }
 
-/// When something so old was new, by RFC 3339 in UTC with nanoseconds: now minus age. (Lines carry the time of a clock that
-/// nobody sets.)
+/// When something so old was new, by RFC 3339 in UTC with nanoseconds: now minus age. (Lines carry the time of a clock
+/// that nobody sets.)
 pub fn time(age: Duration) -> String {
     let now = jiff::Timestamp::now();
     now.checked_sub(age).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string()

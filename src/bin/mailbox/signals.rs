@@ -1,4 +1,5 @@
-//! What is put back before a signal ends the program. It still ends by the signal, so that a script's loop around it stops too.
+//! What is put back before a signal ends the program. It still ends by the signal, so that a script's loop around it
+//! stops too.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -37,8 +38,8 @@ pub fn end_by(signal: Signal) {
 
 extern "C" fn restore_and_end(signal: libc::c_int) {
     let former = FORMER_SIZE.load(Relaxed);
-    // SAFETY: both calls take numbers only and are async-signal-safe (signal-safety(7)). The handler was reset when it was entered
-    // (`SA_RESETHAND`), so that the signal, blocked until it returns, then ends the program.
+    // SAFETY: both calls take numbers only and are async-signal-safe (signal-safety(7)). The handler was reset when it
+    // was entered (`SA_RESETHAND`), so that the signal, blocked until it returns, then ends the program.
     unsafe {
         libc::fcntl(io::stdout().as_raw_fd(), libc::F_SETPIPE_SZ, former);
         libc::raise(signal);

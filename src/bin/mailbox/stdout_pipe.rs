@@ -1,9 +1,9 @@
 //! [`Stdout`]: whether the consumer of standard output is ready for a line, and whether it is still there.
 //!
-//! A pipe holds 64 KiB, an hour of short lines for a slow consumer, and then the newest line is not what it gets. So a pipe is made
-//! one page small, and a line is written only when the pipe is empty. A pipe of one page has a single buffer, and is ready for
-//! writing (`POLLOUT`) exactly when that is free. It cannot be made smaller while it holds more (`EBUSY`): until then, we ask every
-//! 10 ms how much there is. Other kinds of output take a line at any time.
+//! A pipe holds 64 KiB, an hour of short lines for a slow consumer, and then the newest line is not what it gets. So a
+//! pipe is made one page small, and a line is written only when the pipe is empty. A pipe of one page has a single
+//! buffer, and is ready for writing (`POLLOUT`) exactly when that is free. It cannot be made smaller while it holds
+//! more (`EBUSY`): until then, we ask every 10 ms how much there is. Other kinds of output take a line at any time.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,5 +1,5 @@
-//! Models of [`eventcount`](crate::protocol::eventcount): sleeping, polling, waking. The kernel's bucket of sleepers and
-//! the doorbell are models too.
+//! Models of [`eventcount`](crate::protocol::eventcount): sleeping, polling, waking. The kernel's bucket of sleepers
+//! and the doorbell are models too.
 
 use super::slot::Words;
 use super::{ASLEEP, BACK, Model};
@@ -227,7 +227,8 @@ fn relay_if_new(mailbox: &Mailbox, key: Key, held: u64) -> Wait {
 struct Sleeper {
     prepare: Prepare,
     sleep: Sleep,
-    /// It looks once while awake, and having the last line it sleeps once more, so that it can take a wake from another.
+    /// It looks once while awake, and having the last line it sleeps once more, so that it can take a wake from
+    /// another.
     afresh: bool,
 }
 
@@ -467,8 +468,8 @@ fn who_waits_is_woken() {
     Model::new(|| one_poller(ONE, Consume::AfterLook)).fails(ASLEEP);
 }
 
-/// The twin wipes the flag of a poller that arms between the load and the store, when a sleeper's flag brought it there.
-/// (Pollers alone or sleepers alone do not show it: the wake that follows reaches them.)
+/// The twin wipes the flag of a poller that arms between the load and the store, when a sleeper's flag brought it
+/// there. (Pollers alone or sleepers alone do not show it: the wake that follows reaches them.)
 #[test]
 fn taking_the_flags_wipes_none() {
     Model::new(|| sleeper_and_poller(TWO)).within(3).holds();

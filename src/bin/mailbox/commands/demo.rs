@@ -1,4 +1,5 @@
-//! `mailbox demo`: the whole idea in five seconds, on a real mailbox with real processes. Every count it prints is measured.
+//! `mailbox demo`: the whole idea in five seconds, on a real mailbox with real processes. Every count it prints is
+//! measured.
 
 use std::fs;
 use std::io::Write;

@@ -64,8 +64,8 @@ fn open(arguments: &Put, place: &Place) -> Result<Writer> {
 /// Publishes standard input: each line that ends with `ending`, and what follows the last; or all of it as one message.
 fn feed(publisher: &mut Publisher, ending: Option<u8>) -> Result<()> {
     let stdin = io::stdin();
-    // The beginning of a line whose end has not come yet: `buffer[..held]`. If it is too long already it is forgotten, and its bytes
-    // are counted.
+    // The beginning of a line whose end has not come yet: `buffer[..held]`. If it is too long already it is forgotten,
+    // and its bytes are counted.
     let mut buffer = vec![0; READ];
     let (mut held, mut forgotten) = (0, 0);
     let mut time = Timestamp::now();
