@@ -227,12 +227,19 @@ fn kill_after_each_instruction(banks: u32, length: usize) {
     let raw = place.raw();
     let mut old = place.options().open(NAME).unwrap();
     let mut passed = Passed::default();
-    for instructions in 0.. {
+    // Some instructions before it begins to write, where the child may stand anywhere in the loop in which it waits; then, one
+    // by one, all that follow the odd sequence.
+    let moments =
+        (0..40).map(|instructions| (false, instructions)).chain((0..).map(|instructions| (true, instructions)));
+    for (from_mark, instructions) in moments {
         let before = raw.sequences().iter().map(|sequence| sequence / 2).max().unwrap();
         let Some((child, traced)) = start_stepped("stepped_writer", &place, &words, length) else {
             return skip("this system does not allow to trace a child");
         };
         assert_eq!(raw.latest(), before + 5, "the next writer goes on where the killed one was last seen");
+        while from_mark && raw.phase() != Phase::Writing {
+            traced.step();
+        }
         for _ in 0..instructions {
             traced.step();
         }

@@ -78,9 +78,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Tells that a test could not be made here; the caller returns.
+/// Tells that a test could not be made here; the caller returns. Past the test harness, which shows only what failed.
 pub fn skip(reason: &str) {
-    eprintln!("skipped: {}: {reason}", std::thread::current().name().unwrap_or("a test"));
+    let thread = std::thread::current();
+    _ = writeln!(std::io::stderr(), "skipped: {}: {reason}", thread.name().unwrap_or("a test"));
 }
 
 pub fn is_root() -> bool {
