@@ -82,7 +82,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { attempt, mailbox, fault } = &*self.0;
-        write!(f, "cannot {attempt} mailbox {}: {}", mailbox.display(), fault.detail)
+        write!(f, "cannot {attempt} {}: {}", mailbox.display(), fault.detail)
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_text_names_attempt_mailbox_and_reason() {
         let fault = Fault::system("no room for 4096 bytes", Errno::ENOSPC);
-        let error = fault.of("create", "/dev/shm/mailbox-0/clock".into());
+        let error = fault.of("create mailbox", "/dev/shm/mailbox-0/clock".into());
         assert_eq!(error.to_string(), "cannot create mailbox /dev/shm/mailbox-0/clock: no room for 4096 bytes");
         assert_eq!(error.kind(), ErrorKind::NoSpace);
         assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC));

@@ -69,7 +69,7 @@ impl Options {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inspect(&self, name: impl AsRef<Path>) -> Result<Info> {
-        self.on(name.as_ref(), "inspect", |location| inspect(&location))
+        self.on(name.as_ref(), "inspect mailbox", |location| inspect(&location))
     }
 
     /// The names of the mailboxes in the directory, sorted; also of those that are damaged. Empty if there is no
@@ -79,11 +79,11 @@ impl Options {
     ///
     /// Those of the directory, see [`ErrorKind`].
     pub fn list(&self) -> Result<Vec<OsString>> {
-        let (path, is_default) =
-            Location::find_directory(self.dir.as_deref(), self.owner).map_err(|f| f.of("list", ".".into()))?;
+        let (path, is_default) = Location::find_directory(self.dir.as_deref(), self.owner)
+            .map_err(|f| f.of("list the mailboxes of", ".".into()))?;
         match list(&path, is_default, self.owner) {
             Err(fault) if fault.kind == ErrorKind::NotFound && is_default => Ok(Vec::new()),
-            result => result.map_err(|fault| fault.of("list every", path)),
+            result => result.map_err(|fault| fault.of("list the mailboxes of", path)),
         }
     }
 
@@ -95,7 +95,7 @@ impl Options {
     ///
     /// [`ErrorKind::Busy`], and those of [`Writer::create`](crate::Writer::create). What is no mailbox is refused too.
     pub fn remove(&self, name: impl AsRef<Path>, force: bool) -> Result<bool> {
-        self.on(name.as_ref(), "remove", |location| life_cycle::remove(&location, force))
+        self.on(name.as_ref(), "remove mailbox", |location| life_cycle::remove(&location, force))
     }
 }
 

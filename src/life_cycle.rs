@@ -55,7 +55,10 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
         let directory = Directory::open(location, true)?;
         // A look before the lock is made, so that nothing is left beside what is no mailbox or not ours to write.
         let (mode, pid) = match Opened::open(&directory, location)? {
-            Some(opened) => (opened.stat.st_mode & PERMISSIONS, opened.header.writer_pid),
+            Some(opened) => {
+                opened.check_writable()?;
+                (opened.stat.st_mode & PERMISSIONS, opened.header.writer_pid)
+            }
             None => (options.mode.unwrap_or(DEFAULT_MODE), 0),
         };
         let lock =

@@ -117,7 +117,7 @@ impl Options {
     ///
     /// As [`Writer::create`], and [`ErrorKind::InvalidOption`].
     pub fn create(&self, name: impl AsRef<Path>) -> Result<Writer> {
-        self.on(name.as_ref(), "create", |location| Writer::with(location, self))
+        self.on(name.as_ref(), "create mailbox", |location| Writer::with(location, self))
     }
 
     /// Opens `name` for reading, as [`Reader::open`] does.
@@ -126,7 +126,7 @@ impl Options {
     ///
     /// As [`Reader::open`]; with [`wait_for_mailbox`](Self::wait_for_mailbox) it is no error that there is none.
     pub fn open(&self, name: impl AsRef<Path>) -> Result<Reader> {
-        self.on(name.as_ref(), "open", |location| Reader::with(location, self))
+        self.on(name.as_ref(), "open mailbox", |location| Reader::with(location, self))
     }
 
     /// Finds `name` and works on it; an error says so.

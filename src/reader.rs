@@ -442,7 +442,7 @@ impl Reader {
 
     #[cold]
     fn failed(&self, fault: Fault) -> Error {
-        fault.of("read", self.path())
+        fault.of("read mailbox", self.path())
     }
 
     // Waiting. --------------------------------------------------------------------------------------------------------

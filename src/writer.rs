@@ -178,7 +178,7 @@ impl Writer {
         } else {
             return Ok(());
         };
-        Err(self.failed("publish to", fault))
+        Err(self.failed("publish to mailbox", fault))
     }
 
     /// The rare end of a publish: somebody waits, or it is time to look at the names.
@@ -282,11 +282,11 @@ impl Writer {
         }
         if capacity as u64 > crate::layout::MAX_CAPACITY {
             let fault = Fault::new(ErrorKind::InvalidOption, format!("{capacity} bytes are more than any mailbox has"));
-            return Err(self.failed("grow", fault));
+            return Err(self.failed("grow mailbox", fault));
         }
         match self.hold.grow(&self.location, &self.options, capacity) {
             Ok(()) => self.capacity = self.hold.shared.geometry().capacity as usize,
-            Err(fault) => return Err(self.failed("grow", fault)),
+            Err(fault) => return Err(self.failed("grow mailbox", fault)),
         }
         Ok(())
     }

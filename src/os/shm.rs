@@ -227,16 +227,20 @@ impl Opened {
         Ok(Shared::new(file, geometry, writable, whole, wait))
     }
 
+    /// Refuses one that we may only read.
+    pub fn check_writable(&self) -> Result<(), Fault> {
+        if self.writable {
+            return Ok(());
+        }
+        let (uid, mode) = (self.stat.st_uid, self.stat.st_mode & PERMISSIONS);
+        let why = format!("it belongs to user {uid} and has mode {mode:04o}: it can be read, not written");
+        Err(Fault::system(why, Errno::EACCES))
+    }
+
     /// Maps it for a writer.
     pub fn map_to_write(self, directory: &Directory) -> Result<Shared, Fault> {
-        let Self { file, writable, header: Header { geometry, .. }, stat } = self;
-        if !writable {
-            let mode = stat.st_mode & PERMISSIONS;
-            return Err(Fault::system(
-                format!("it belongs to user {} and has mode {mode:04o}: it can be read, not written", stat.st_uid),
-                Errno::EACCES,
-            ));
-        }
+        self.check_writable()?;
+        let Self { file, header: Header { geometry, .. }, stat, .. } = self;
         if (stat.st_blocks as u64) * 512 < geometry.footprint() {
             allocate(&file, geometry.footprint(), directory)?;
         }
