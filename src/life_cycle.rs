@@ -350,6 +350,8 @@ fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fau
 
 fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> {
     let name = &location.names.mailbox;
+    // Whatever can be refused, before anything is changed.
+    let bell = Bell::open(directory, &location.names.bell, location.owner)?;
     let shared = loop {
         let Ok(Some(opened)) = Opened::open(directory, location) else {
             check_removable(directory, location)?;
@@ -362,7 +364,6 @@ fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> 
             break shared;
         }
     };
-    let bell = Bell::open(directory, &location.names.bell, location.owner)?;
     // Before the epoch moves: a reader that sees `leaving` and still finds the file's name waits for the epoch.
     directory.remove(name)?;
     // Again: a live writer clears one that seems to be of somebody who was killed before the removal.

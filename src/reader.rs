@@ -205,7 +205,7 @@ impl Reader {
         if options.skip_current
             && let Some(shared) = &reader.attached
         {
-            reader.held = seqlock::newest(&**shared);
+            reader.held = seqlock::newest(&**shared).ok_or_else(damaged)?;
         }
         Ok(reader)
     }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::trace::Traced;
-use common::{Child, LIMIT, NAME, Parent, Place, Words, is_root, skip};
+use common::{Child, LIMIT, NAME, Parent, Place, Words, at, is_root, skip};
 use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -481,7 +481,9 @@ fn guest(parent: &mut Parent) {
     assert_eq!(named.open(NAME).unwrap().read().unwrap().bytes, b"a");
     parent.say("read");
     parent.hear();
-    assert_eq!(named.open(NAME).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    let error = named.open(NAME).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.to_string().contains("has mode 0700, which does not let this user in"), "{error}");
 }
 
 /// A user's own directory, found by the user's number and by no option.
@@ -782,7 +784,12 @@ fn companions_of_another_kind_are_refused_by_writers_and_do_no_harm_to_readers()
             fs::remove_file(place.path(companion)).unwrap();
             plant(&place.path(companion));
             let error = place.options().create(NAME).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Untrusted, "{companion}, {what}: {error}");
             assert!(error.to_string().contains(companion), "{companion}, {what}: {error}");
+            let entries = place.entries();
+            let error = place.options().remove(NAME, true).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Untrusted, "{companion}, {what}: {error}");
+            assert_eq!((place.entries(), place.raw().u32(at::LEAVING)), (entries, 0), "a refused removal has begun");
             let mut reader: Reader = place.options().open(NAME).unwrap();
             _ = reader.doorbell().unwrap();
             assert_eq!(reader.read().unwrap().bytes, b"a", "{companion}, {what}");

@@ -282,3 +282,32 @@ fn a_length_beyond_memory_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(error.to_string().contains("no memory"), "{error}");
 }
+
+/// Counting on from the greatest number of all began again below what the reader held: it saw something new for ever,
+/// and got nothing.
+#[test]
+fn a_reader_says_so_where_numbers_begin_again() {
+    for latest in [u64::MAX, u64::MAX - 1, (1 << 62) + 1, (1 << 63) + 1] {
+        let place = Place::new();
+        let mut writer = place.options().create(NAME).unwrap();
+        for _ in 0..5 {
+            writer.publish(b"line").unwrap();
+        }
+        drop(writer);
+        let mut reader = place.options().open(NAME).unwrap();
+        assert_eq!(reader.read().unwrap().number, 5);
+        let raw = place.raw();
+        raw.put_u64(at::LATEST, latest);
+        for index in 0..4 {
+            // Banks as a writer leaves them around `latest`, as far as arithmetic goes; the next of the reader's, 6,
+            // is ahead of it in any case.
+            let number = latest.wrapping_sub(latest.wrapping_sub(index) & 3);
+            raw.put_u64(raw.bank(index), if index == 2 { 14 } else { number.wrapping_mul(2) });
+        }
+        let error = reader.read_timeout(common::LIMIT).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{latest}: {error}");
+        let late = place.options().skip_current(true).open(NAME);
+        let error = late.and_then(|mut reader| reader.read_timeout(common::LIMIT).map(drop)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{latest}, the newest passed over: {error}");
+    }
+}

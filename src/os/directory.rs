@@ -154,7 +154,18 @@ impl Directory {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(Fault::system("the directory cannot be searched", errno)),
+            Err(Errno::EACCES) => Err(Fault::system(
+                format!(
+                    "the directory {} belongs to user {} and has mode {:04o}, which does not let this user in",
+                    self.path.display(),
+                    self.stat.st_uid,
+                    self.stat.st_mode & PERMISSIONS
+                ),
+                Errno::EACCES,
+            )),
+            Err(errno) => {
+                Err(Fault::system(format!("the directory {} cannot be searched", self.path.display()), errno))
+            }
         }
     }
 
@@ -215,8 +226,7 @@ pub fn check_entry(
     use nix::sys::stat::SFlag;
     let untrusted = |why: String| Err(Fault::new(ErrorKind::Untrusted, why));
     if stat.st_mode & SFlag::S_IFMT.bits() != wanted.bits() {
-        let kind = if wanted == SFlag::S_IFREG { ErrorKind::NotAMailbox } else { ErrorKind::Untrusted };
-        return Err(Fault::new(kind, format!("{what} is {}; remove it by hand", kind_of(stat))));
+        return untrusted(format!("{what} is {}; remove it by hand", kind_of(stat)));
     }
     match stat.st_nlink {
         0 => return Ok(false),

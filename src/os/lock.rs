@@ -112,12 +112,12 @@ fn range() -> libc::flock {
 }
 
 fn open(directory: &Directory, name: &CStr, owner: Option<u32>) -> Result<Option<ParentOnly>, Fault> {
+    // A look before the open: to open a device can have effects.
+    let Some(stat) = directory.look_up(name)? else { return Ok(None) };
+    check_entry(&stat, SFlag::S_IFREG, &show(name), owner)?;
     let file = match ParentOnly::open(|| directory.open_entry(name, OFlag::O_RDWR)) {
         Ok(file) => file,
         Err(Errno::ENOENT) => return Ok(None),
-        Err(Errno::ELOOP) => {
-            return Err(Fault::new(ErrorKind::Untrusted, format!("{} is a symbolic link", show(name))));
-        }
         Err(errno) => return Err(Fault::system(format!("the lock {} cannot be opened", show(name)), errno)),
     };
     let stat = fstat(&file).map_err(|e| Fault::system("the lock cannot be examined", e))?;

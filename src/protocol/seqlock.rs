@@ -110,16 +110,22 @@ pub fn announced(slot: &impl Slot) -> u64 {
     slot.latest().load(Relaxed)
 }
 
-/// The newest message that anybody can have seen, for a reader that starts behind it.
-pub fn newest(slot: &impl Slot) -> u64 {
+/// The newest message that anybody can have seen, for a reader that starts behind it. `None`: the slot contradicts
+/// itself.
+pub fn newest(slot: &impl Slot) -> Option<u64> {
     let backoff = sync::Backoff::new();
-    for _ in 0..MOTIONLESS {
-        if let Look::Newest(newest) = look(slot, 0) {
-            return newest;
+    let seen = (0..MOTIONLESS).find_map(|_| match look(slot, 0) {
+        Look::Newest(newest) => Some(newest),
+        Look::Lapped => {
+            backoff.spin();
+            None
         }
-        backoff.spin();
-    }
-    announced(slot)
+    });
+    let newest = seen.unwrap_or_else(|| announced(slot));
+    // ORDERING [saw-latest]: Acquire fence, pairs with [latest] in `announce`, as in `look`.
+    sync::fence(Site::SawLatest, Acquire);
+    let is_there = slot.bank(newest).sequence.load(Relaxed) >= sequence_of(newest);
+    (is_there && newest <= MAX_NUMBER).then_some(newest)
 }
 
 /// Whether a message newer than `held` may be there; the cheapest look, one load of the line that will change next.
@@ -296,7 +302,11 @@ pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8
 #[inline]
 fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>) -> Option<Reading> {
     let Look::Newest(number) = look(slot, held) else { return None };
-    if number == 0 || number < held || (number == held && !again) {
+    if number < held || number > MAX_NUMBER {
+        // Below what is held only if `latest` is so great that counting on from it has begun again at 0.
+        return Some(Reading::Damaged);
+    }
+    if number == 0 || (number == held && !again) {
         return Some(Reading::Nothing);
     }
     match read_attempt(slot, number, buffer) {
