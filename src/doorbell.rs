@@ -96,7 +96,7 @@ impl Watching {
     pub fn watch(&mut self, directory: Option<&Directory>, location: &Location, attached: Option<&Shared>) {
         let watched = match (attached, directory) {
             (Some(shared), Some(directory)) if shared.is_writable() => {
-                match fifo::open_to_watch(directory, &location.names.bell, location.owner) {
+                match fifo::open_to_watch(directory, &location.names.bell) {
                     Some(fifo) => self.0.watch_bell(fifo, SLICE),
                     None => self.0.watch_nothing(LONGEST_NAP),
                 }

@@ -1,11 +1,11 @@
 //! [`inspect`](Options::inspect), [`list`](Options::list) and [`remove`](Options::remove): mailboxes from outside.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::Mode;
 
 use crate::error::{ErrorKind, Fault, Result};
 use crate::life_cycle;
@@ -101,7 +101,7 @@ impl Options {
 
 fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
     let directory = Directory::open(location, false)?;
-    let opened = Opened::open(&directory, location)?.ok_or_else(missing)?;
+    let opened = Opened::open(&directory, &location.names.mailbox)?.ok_or_else(missing)?;
     let (stat, header) = (opened.stat, opened.header);
     let shared = opened.map_to_read()?;
     let (number, time) = match seqlock::read_newest(&*shared, 0, true, &mut Vec::new(), &mut 0) {
@@ -141,17 +141,13 @@ fn list(path: &Path, is_default: bool, owner: Option<u32>) -> std::result::Resul
     for entry in entries.iter() {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
-        let is_file =
-            directory.look_up(name)?.is_some_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
-        if !is_file || Names::new(name.to_bytes()).is_err() {
+        if Names::new(name.to_bytes()).is_err() {
             continue;
         }
-        let name = std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned();
-        let location = Location::find(name.as_ref(), Some(path), owner)?;
-        match Opened::open(&directory, &location) {
+        match Opened::open(&directory, name) {
             Ok(None) => {}
             Err(fault) if fault.kind == ErrorKind::NotAMailbox => {}
-            _ => names.push(name),
+            _ => names.push(OsStr::from_bytes(name.to_bytes()).to_owned()),
         }
     }
     names.sort();

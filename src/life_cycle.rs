@@ -54,7 +54,7 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
     loop {
         let directory = Directory::open(location, true)?;
         // A look before the lock is made, so that nothing is left beside what is no mailbox or not ours to write.
-        let (mode, pid) = match Opened::open(&directory, location)? {
+        let (mode, pid) = match Opened::open(&directory, &location.names.mailbox)? {
             Some(opened) => {
                 opened.check_writable()?;
                 (opened.stat.st_mode & PERMISSIONS, opened.header.writer_pid)
@@ -62,13 +62,11 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
             None => (options.mode.unwrap_or(DEFAULT_MODE), 0),
         };
         let lock =
-            Lock::acquire(&directory, &location.names.lock, lock_mode(mode), location.owner).map_err(|fault| {
-                match fault.kind {
-                    ErrorKind::Busy if pid != 0 => {
-                        Fault::new(fault.kind, format!("{}: process {pid}, by its own account", fault.detail))
-                    }
-                    _ => fault,
+            Lock::acquire(&directory, &location.names.lock, lock_mode(mode)).map_err(|fault| match fault.kind {
+                ErrorKind::Busy if pid != 0 => {
+                    Fault::new(fault.kind, format!("{}: process {pid}, by its own account", fault.detail))
                 }
+                _ => fault,
             })?;
         match take_locked(&directory, location, options, &lock) {
             Ok(Some((shared, bell, number))) => {
@@ -99,7 +97,7 @@ fn take_locked(
     options: &Options,
     lock: &Lock,
 ) -> Result<Option<(Shared, Bell, u64)>, Fault> {
-    match Opened::open(directory, location)? {
+    match Opened::open(directory, &location.names.mailbox)? {
         Some(opened) => {
             let taken = take_over(directory, location, options, lock, opened)?;
             // Recovery clears `leaving`, which may have been that of a `rm --force` on its way.
@@ -107,7 +105,7 @@ fn take_locked(
         }
         None => {
             let mode = options.mode.unwrap_or(DEFAULT_MODE);
-            let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode), location.owner)?;
+            let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode))?;
             let geometry = Geometry::new(
                 random_bits()?,
                 options.capacity.unwrap_or(DEFAULT_CAPACITY) as u64,
@@ -146,7 +144,7 @@ fn take_over(
     }
     let is_ours = opened.header.lock == lock.bits();
     let shared = opened.map_to_write(directory)?;
-    let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode), location.owner)?;
+    let bell = Bell::open_or_make(directory, &location.names, bell_mode(mode))?;
     directory.remove(&location.names.new)?;
     if mode & 0o077 != 0 {
         directory.let_others_pass()?;
@@ -238,7 +236,7 @@ impl Hold {
         }
         if !self.lock.is_current(&directory, &names.lock)? {
             // With bits of its own, so that whoever gets this new lock before us knows the file for another writer's.
-            match Lock::acquire(&directory, &names.lock, lock_mode(mode), location.owner) {
+            match Lock::acquire(&directory, &names.lock, lock_mode(mode)) {
                 Ok(lock) => self.lock = lock,
                 Err(fault) if fault.kind == ErrorKind::Busy => return Err(removed()),
                 Err(fault) => return Err(fault),
@@ -248,12 +246,12 @@ impl Hold {
             }
         }
         if !directory.look_up(&names.bell)?.is_some_and(|stat| self.bell.is(&stat)) {
-            self.bell = Bell::open_or_make(&directory, names, bell_mode(mode), location.owner)?;
+            self.bell = Bell::open_or_make(&directory, names, bell_mode(mode))?;
         }
         if is_named()? {
             return Ok(());
         }
-        let (shared, number) = match Opened::open(&directory, location)? {
+        let (shared, number) = match Opened::open(&directory, &location.names.mailbox)? {
             Some(opened) => {
                 let options = Options { mode: None, capacity: None, ..options.clone() };
                 let (shared, bell, number) = take_over(&directory, location, &options, &self.lock, opened)?;
@@ -302,7 +300,7 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
         return Ok(false);
     }
     check_removable(&directory, location)?;
-    match Lock::acquire(&directory, &names.lock, 0o600, location.owner) {
+    match Lock::acquire(&directory, &names.lock, 0o600) {
         Ok(lock) => {
             if !force && made_under_another(&directory, location, &lock) {
                 directory.remove(&names.lock)?;
@@ -337,12 +335,12 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
 
 /// Whether the mailbox was made under another lock file than this one, whose holder may be alive.
 fn made_under_another(directory: &Directory, location: &Location, lock: &Lock) -> bool {
-    matches!(Opened::open(directory, location), Ok(Some(opened)) if opened.header.lock != lock.bits())
+    matches!(Opened::open(directory, &location.names.mailbox), Ok(Some(opened)) if opened.header.lock != lock.bits())
 }
 
 /// What is no mailbox is not ours to remove; what is a damaged one is.
 fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fault> {
-    match Opened::open(directory, location) {
+    match Opened::open(directory, &location.names.mailbox) {
         Err(fault) if !matches!(fault.kind, ErrorKind::Damaged | ErrorKind::UnsupportedLayout) => Err(fault),
         _ => Ok(()),
     }
@@ -351,9 +349,9 @@ fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fau
 fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> {
     let name = &location.names.mailbox;
     // Whatever can be refused, before anything is changed.
-    let bell = Bell::open(directory, &location.names.bell, location.owner)?;
+    let bell = Bell::open(directory, &location.names.bell)?;
     let shared = loop {
-        let Ok(Some(opened)) = Opened::open(directory, location) else {
+        let Ok(Some(opened)) = Opened::open(directory, &location.names.mailbox) else {
             check_removable(directory, location)?;
             return directory.remove(name).map(drop);
         };

@@ -564,7 +564,9 @@ impl Reader {
     /// Opens what bears the name now; `false` if nothing does.
     #[cold]
     fn attach(&mut self, make_directory: bool) -> std::result::Result<bool, Fault> {
-        let opened = match self.directory(make_directory).and_then(|directory| Opened::open(&directory, &self.location))
+        let opened = match self
+            .directory(make_directory)
+            .and_then(|directory| Opened::open(&directory, &self.location.names.mailbox))
         {
             Ok(opened) => opened,
             Err(fault) if self.is_not_there_yet(&fault) => None,

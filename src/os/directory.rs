@@ -8,11 +8,12 @@ use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
+use super::fork::ParentOnly;
 use crate::error::{ErrorKind, Fault};
-use crate::name::{Location, missing, trusts};
+use crate::name::{Location, missing, show, trusts};
 
 /// Bits of a mode that say who may do what.
 pub const PERMISSIONS: u32 = 0o7777;
@@ -178,6 +179,49 @@ impl Directory {
         }
     }
 
+    /// Checks an entry that somebody else may have made: its kind, one name, a trusted owner, not writable by others.
+    ///
+    /// `Ok(false)`: it has lost its name since it was opened; open again.
+    pub fn check_entry(&self, stat: &FileStat, wanted: SFlag, what: &str) -> Result<bool, Fault> {
+        let untrusted = |why: String| Err(Fault::new(ErrorKind::Untrusted, why));
+        if stat.st_mode & SFlag::S_IFMT.bits() != wanted.bits() {
+            return untrusted(format!("{what} is {}; remove it by hand", kind_of(stat)));
+        }
+        match stat.st_nlink {
+            0 => return Ok(false),
+            1 => {}
+            links => return untrusted(format!("{what} has {links} names; a mailbox's files have one each")),
+        }
+        if !trusts(stat.st_uid, self.owner) {
+            let uid = stat.st_uid;
+            return untrusted(format!("{what} belongs to user {uid}; if you trust that user, say so: --owner {uid}"));
+        }
+        if stat.st_mode & OTHERS_WRITE != 0 {
+            return untrusted(format!("{what} is writable by everybody (mode {:04o})", stat.st_mode & PERMISSIONS));
+        }
+        Ok(true)
+    }
+
+    /// Opens a bell or a lock that exists, for reading and writing, if it passes [`check_entry`](Self::check_entry);
+    /// `None` if there is none. Forked children do not inherit it.
+    pub fn open_companion(&self, name: &CStr, kind: SFlag) -> Result<Option<ParentOnly>, Fault> {
+        let what = show(name);
+        loop {
+            // A look before the open: to open a device can have effects.
+            let Some(stat) = self.look_up(name)? else { return Ok(None) };
+            self.check_entry(&stat, kind, &what)?;
+            let fd = match ParentOnly::open(|| self.open_entry(name, OFlag::O_RDWR)) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(errno) => return Err(Fault::system(format!("{what} cannot be opened"), errno)),
+            };
+            let stat = fstat(&fd).map_err(|e| Fault::system(format!("{what} cannot be examined"), e))?;
+            if self.check_entry(&stat, kind, &what)? {
+                return Ok(Some(fd));
+            }
+        }
+    }
+
     /// Opens an entry that exists: never makes one, follows no link, waits for nothing.
     pub fn open_entry(&self, name: &CStr, access: OFlag) -> nix::Result<OwnedFd> {
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -202,7 +246,6 @@ const V9FS_MAGIC: i64 = 0x0102_1997;
 
 /// The kind of a file, for a message.
 pub fn kind_of(stat: &FileStat) -> &'static str {
-    use nix::sys::stat::SFlag;
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => "a regular file",
         SFlag::S_IFDIR => "a directory",
@@ -212,33 +255,4 @@ pub fn kind_of(stat: &FileStat) -> &'static str {
         SFlag::S_IFCHR | SFlag::S_IFBLK => "a device",
         _ => "something unknown",
     }
-}
-
-/// Checks an entry that somebody else may have made: its kind, one name, a trusted owner, not writable by others.
-///
-/// `Ok(false)`: it has lost its name since it was opened; open again.
-pub fn check_entry(
-    stat: &FileStat,
-    wanted: nix::sys::stat::SFlag,
-    what: &str,
-    owner: Option<u32>,
-) -> Result<bool, Fault> {
-    use nix::sys::stat::SFlag;
-    let untrusted = |why: String| Err(Fault::new(ErrorKind::Untrusted, why));
-    if stat.st_mode & SFlag::S_IFMT.bits() != wanted.bits() {
-        return untrusted(format!("{what} is {}; remove it by hand", kind_of(stat)));
-    }
-    match stat.st_nlink {
-        0 => return Ok(false),
-        1 => {}
-        links => return untrusted(format!("{what} has {links} names; a mailbox's files have one each")),
-    }
-    if !trusts(stat.st_uid, owner) {
-        let uid = stat.st_uid;
-        return untrusted(format!("{what} belongs to user {uid}; if you trust that user, say so: --owner {uid}"));
-    }
-    if stat.st_mode & OTHERS_WRITE != 0 {
-        return untrusted(format!("{what} is writable by everybody (mode {:04o})", stat.st_mode & PERMISSIONS));
-    }
-    Ok(true)
 }

@@ -14,7 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
 use nix::unistd::{mkfifoat, pipe2, read, write};
 
-use super::directory::{Directory, check_entry, of_descriptor};
+use super::directory::{Directory, of_descriptor};
 use super::fork::ParentOnly;
 use crate::error::Fault;
 use crate::name::{Names, show};
@@ -28,9 +28,9 @@ pub struct Bell(ParentOnly);
 
 impl Bell {
     /// Opens the FIFO, making it if it is not there. The writer's lock must be held.
-    pub fn open_or_make(directory: &Directory, names: &Names, mode: u32, owner: Option<u32>) -> Result<Self, Fault> {
+    pub fn open_or_make(directory: &Directory, names: &Names, mode: u32) -> Result<Self, Fault> {
         loop {
-            match Self::open(directory, &names.bell, owner)? {
+            match Self::open(directory, &names.bell)? {
                 Some(bell) => return Ok(bell),
                 None => make(directory, names, mode)?,
             }
@@ -38,21 +38,8 @@ impl Bell {
     }
 
     /// Opens the FIFO; `None` if there is none.
-    pub fn open(directory: &Directory, name: &CStr, owner: Option<u32>) -> Result<Option<Self>, Fault> {
-        loop {
-            // A look before the open: to open a device can have effects.
-            let Some(stat) = directory.look_up(name)? else { return Ok(None) };
-            check_entry(&stat, SFlag::S_IFIFO, &show(name), owner)?;
-            let fd = match ParentOnly::open(|| directory.open_entry(name, OFlag::O_RDWR)) {
-                Ok(fd) => fd,
-                Err(Errno::ENOENT) => return Ok(None),
-                Err(errno) => return Err(Fault::system(format!("{} cannot be opened", show(name)), errno)),
-            };
-            let stat = fstat(&fd).map_err(|e| Fault::system(format!("{} cannot be examined", show(name)), e))?;
-            if check_entry(&stat, SFlag::S_IFIFO, &show(name), owner)? {
-                return Ok(Some(Self(fd)));
-            }
-        }
+    pub fn open(directory: &Directory, name: &CStr) -> Result<Option<Self>, Fault> {
+        Ok(directory.open_companion(name, SFlag::S_IFIFO)?.map(Self))
     }
 
     /// Wakes everybody who watches the FIFO. Never blocks.
@@ -99,12 +86,12 @@ impl Bell {
 }
 
 /// The reader's end, to be watched and never read; `None` if there is none that may be used.
-pub fn open_to_watch(directory: &Directory, name: &CStr, owner: Option<u32>) -> Option<OwnedFd> {
+pub fn open_to_watch(directory: &Directory, name: &CStr) -> Option<OwnedFd> {
     let stat = directory.look_up(name).ok()??;
-    check_entry(&stat, SFlag::S_IFIFO, "the bell", owner).ok()?;
+    directory.check_entry(&stat, SFlag::S_IFIFO, "the bell").ok()?;
     let fd = directory.open_entry(name, OFlag::O_RDONLY).ok()?;
     let stat = fstat(&fd).ok()?;
-    check_entry(&stat, SFlag::S_IFIFO, "the bell", owner).ok()?.then_some(fd)
+    directory.check_entry(&stat, SFlag::S_IFIFO, "the bell").ok()?.then_some(fd)
 }
 
 /// Made under the name `NAME.new` and renamed, so that it never appears without its owner and mode.

@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::{pread, pwrite};
 
 use super::clock::Deadline;
-use super::directory::{Directory, check_entry};
+use super::directory::Directory;
 use super::fork::ParentOnly;
 use super::shm::{Unnamed, random_bits};
 use crate::error::{ErrorKind, Fault};
@@ -49,10 +49,10 @@ impl Lock {
     /// # Errors
     ///
     /// `Busy` after [`PATIENCE`].
-    pub fn acquire(directory: &Directory, name: &CStr, mode: u32, owner: Option<u32>) -> Result<Self, Fault> {
+    pub fn acquire(directory: &Directory, name: &CStr, mode: u32) -> Result<Self, Fault> {
         let patience = Deadline::after(PATIENCE);
         loop {
-            let file = match open(directory, name, owner)? {
+            let file = match directory.open_companion(name, SFlag::S_IFREG)? {
                 Some(file) => file,
                 None => {
                     make(directory, name, mode)?;
@@ -109,19 +109,6 @@ fn range() -> libc::flock {
         l_len: 1,
         l_pid: 0,
     }
-}
-
-fn open(directory: &Directory, name: &CStr, owner: Option<u32>) -> Result<Option<ParentOnly>, Fault> {
-    // A look before the open: to open a device can have effects.
-    let Some(stat) = directory.look_up(name)? else { return Ok(None) };
-    check_entry(&stat, SFlag::S_IFREG, &show(name), owner)?;
-    let file = match ParentOnly::open(|| directory.open_entry(name, OFlag::O_RDWR)) {
-        Ok(file) => file,
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(Fault::system(format!("the lock {} cannot be opened", show(name)), errno)),
-    };
-    let stat = fstat(&file).map_err(|e| Fault::system("the lock cannot be examined", e))?;
-    Ok(check_entry(&stat, SFlag::S_IFREG, &show(name), owner)?.then_some(file))
 }
 
 fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<(), Fault> {

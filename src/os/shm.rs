@@ -14,10 +14,10 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::linkat;
 
-use super::directory::{Directory, PERMISSIONS, check_entry, kind_of, of_descriptor};
+use super::directory::{Directory, PERMISSIONS, kind_of, of_descriptor};
 use crate::error::{ErrorKind, Fault};
 use crate::layout::{self, Geometry, HEADER, Header, Reject, View};
-use crate::name::{Location, Names};
+use crate::name::Names;
 
 /// 128 bits that nobody can guess and nothing else has.
 pub fn random_bits() -> Result<[u8; 16], Fault> {
@@ -169,11 +169,11 @@ pub struct Opened {
 
 impl Opened {
     /// Opens mailbox `NAME`; `None` if nothing bears the name.
-    pub fn open(directory: &Directory, location: &Location) -> Result<Option<Self>, Fault> {
+    pub fn open(directory: &Directory, name: &CStr) -> Result<Option<Self>, Fault> {
         loop {
-            let Some((file, writable)) = Self::open_file(directory, location)? else { return Ok(None) };
+            let Some((file, writable)) = Self::open_file(directory, name)? else { return Ok(None) };
             let stat = fstat(&file).map_err(|e| Fault::system("the file cannot be examined", e))?;
-            if !check_entry(&stat, SFlag::S_IFREG, "what bears the name", location.owner)? {
+            if !directory.check_entry(&stat, SFlag::S_IFREG, "what bears the name")? {
                 continue;
             }
             let header = read_header(&file, &stat)?;
@@ -181,8 +181,7 @@ impl Opened {
         }
     }
 
-    fn open_file(directory: &Directory, location: &Location) -> Result<Option<(File, bool)>, Fault> {
-        let name = &location.names.mailbox;
+    fn open_file(directory: &Directory, name: &CStr) -> Result<Option<(File, bool)>, Fault> {
         // A look before the open: to open a device can have effects.
         let Some(stat) = directory.look_up(name)? else { return Ok(None) };
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
