@@ -1,0 +1,65 @@
+//! A directory in shared memory for one workload, and words in it that two processes share.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use memmap2::MmapRaw;
+use shm_mailbox::Options;
+use tempfile::TempDir;
+
+use crate::Outcome;
+
+/// Where the files of one workload are; removed in the end by the process that made it.
+pub struct Place {
+    path: PathBuf,
+    _made: Option<TempDir>,
+}
+
+impl Place {
+    pub fn new() -> Outcome<Self> {
+        let made = tempfile::Builder::new().prefix("mailbox-bench-").tempdir_in("/dev/shm")?;
+        Ok(Self { path: made.path().into(), _made: Some(made) })
+    }
+
+    /// The place that another process has made.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.into(), _made: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn options(&self) -> Options {
+        Options::new().dir(&self.path)
+    }
+}
+
+/// Shared memory of a fixed size.
+pub struct Memory(MmapRaw);
+
+/// Distance of two words, more than the pair of cache lines that processors fetch together.
+const APART: usize = 256;
+
+impl Memory {
+    /// The memory of this name, made by whoever comes first.
+    pub fn open(place: &Path, name: &str, bytes: usize) -> Outcome<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place.join(name))?;
+        file.set_len(bytes.next_multiple_of(4096) as u64)?;
+        Ok(Self(MmapRaw::map_raw(&file)?))
+    }
+
+    /// A word that shares its cache lines with no other.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> &AtomicU64 {
+        assert!((index + 1) * APART <= self.0.len());
+        // SAFETY: within the mapping, which lives as long as `self`, aligned, and accessed atomically by all processes.
+        unsafe { &*self.0.as_ptr().add(index * APART).cast() }
+    }
+
+    /// Where bytes may be copied to and from, by whoever has the turn.
+    pub fn bytes(&self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+}

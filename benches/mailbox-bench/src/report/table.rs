@@ -1,0 +1,73 @@
+//! A table for people.
+
+use crate::report::{Figure, Report};
+
+/// The whole report as text.
+pub fn text(report: &Report) -> String {
+    let environment = &report.environment;
+    let mut text = format!(
+        "Linux {}, {}, processors {:?} of {}, clock {}\n{}, commit {}\n",
+        environment.kernel,
+        environment.cpu,
+        environment.used,
+        environment.cpus,
+        environment.clock,
+        environment.compiler,
+        environment.commit
+    );
+    let mut last = None;
+    for figure in &report.figures {
+        let group = (figure.workload, &figure.case);
+        if last != Some(group) {
+            text += &format!(
+                "\n{}, {}: {}, against {}\n{:32} {:>9} {:>15} {:>12} {:>13}   {}\n",
+                figure.workload,
+                figure.case,
+                figure.operation,
+                figure.floor,
+                "",
+                "ratio",
+                "middle half",
+                "ns",
+                "turns (not)",
+                "single ones: p50, p90, p99, p99.9, max",
+            );
+            last = Some(group);
+        }
+        text += &row(figure);
+    }
+    for warning in &report.warnings {
+        text += &format!("\nwarning: {warning}");
+    }
+    if !report.warnings.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn row(figure: &Figure) -> String {
+    let ratio = figure.ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+    let quartiles = figure.quartiles.map_or(String::new(), |(low, high)| format!("{low:.2} - {high:.2}"));
+    let nanos = figure.nanos.map_or("-".into(), nanos);
+    let turns = format!("{} ({})", figure.turns, figure.dropped);
+    let singles = figure
+        .percentiles
+        .as_ref()
+        .map_or(String::new(), |p| [p.p50, p.p90, p.p99, p.p99_9, p.max].map(nanos_of).join(", "));
+    format!("{:32} {ratio:>9} {quartiles:>15} {nanos:>12} {turns:>13}   {singles}", figure.who).trim_end().to_owned()
+        + "\n"
+}
+
+fn nanos(value: f64) -> String {
+    if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
+}
+
+fn nanos_of(value: u64) -> String {
+    if value < 10_000 {
+        value.to_string()
+    } else if value < 10_000_000 {
+        format!("{:.0}k", value as f64 / 1e3)
+    } else {
+        format!("{:.0}M", value as f64 / 1e6)
+    }
+}

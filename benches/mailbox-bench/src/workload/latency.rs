@@ -1,0 +1,97 @@
+//! How long does it take a line to get to another process? A ping-pong, all of whose participants take turns with the
+//! bare flag on the same two processors.
+
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+
+use crate::Outcome;
+use crate::block::{Blocks, measure};
+use crate::contender::{Contender, Side};
+use crate::floor::{Flags, Turns};
+use crate::partner::{Partner, pin, serve};
+use crate::peers::{ALL, Peer};
+use crate::place::Place;
+use crate::report::{Figure, Percentiles};
+use crate::workload::{Progress, Settings};
+
+const OPERATION: (&str, &str) = ("one hop, half of there and back", "a hop of a bare flag");
+/// Single exchanges timed, of each contender.
+const SINGLES: u64 = 20_000;
+/// Indices of the floors among what the partner serves; the peers follow.
+const FLAGS: usize = 0;
+const TURNS: usize = 1;
+const PEERS: usize = 2;
+
+pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
+    let progress = Progress::new("latency");
+    let mut figures = Vec::new();
+    for (index, &size) in settings.sizes.iter().enumerate() {
+        let what = format!("{size} bytes");
+        let share = |within: f64| (index as f64 + within) / settings.sizes.len() as f64;
+        figures.extend(of_size(settings, size, |within| progress.show(share(within), &what))?);
+    }
+    Ok(figures)
+}
+
+fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+    let place = Place::new()?;
+    let peers: Vec<&Peer> = ALL.iter().filter(|peer| settings.wants(peer) && size <= peer.largest).collect();
+    let mut contenders = contenders(&place, Side::Here, size, &peers)?;
+    let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
+    let cpu = *settings.cpus.last().expect("one at least");
+    let arguments = ["partner", "latency", &place.path().to_string_lossy(), &size.to_string(), &cpu.to_string()];
+    let partner =
+        Partner::start(&place, &arguments.iter().chain(&names).map(|&text| text.to_owned()).collect::<Vec<_>>())?;
+    pin(settings.cpus[0])?;
+
+    let duration = settings.duration / settings.sizes.len() as u32;
+    let mut exchange = |who: usize, times: u64| {
+        partner.ask(who, times);
+        contenders[who].bounce(times)
+    };
+    // T, then the peers.
+    let blocks = measure(
+        1 + peers.len(),
+        duration,
+        |who, times| exchange(who.map_or(FLAGS, |index| TURNS + index), times).map(|time| time / 2),
+        progress,
+    )?;
+    let mut figures = Vec::new();
+    let who = ["a read-modify-write by turns (T)"].into_iter().chain(peers.iter().map(|peer| peer.title));
+    for ((index, who), series) in who.enumerate().zip(&blocks.series) {
+        let mut figure = Figure::new("latency", who, format!("{size} bytes"), OPERATION, series);
+        let singles = affordable(&blocks, index);
+        let mut histogram = Histogram::new(3)?;
+        partner.ask(TURNS + index, singles);
+        contenders[TURNS + index].bounce_each(singles, &mut histogram)?;
+        figure.percentiles = Some(Percentiles::from(&histogram));
+        figures.push(figure);
+    }
+    Ok(figures)
+}
+
+/// So many single exchanges that they take a tenth of a second at most.
+fn affordable(blocks: &Blocks, index: usize) -> u64 {
+    let hop = crate::block::quantile(&blocks.series[index].nanos, 0.5).unwrap_or(1e6);
+    ((1e8 / (2.0 * hop)) as u64).clamp(100, SINGLES)
+}
+
+fn contenders(place: &Place, side: Side, size: usize, peers: &[&Peer]) -> Outcome<Vec<Box<dyn Contender>>> {
+    let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?), Box::new(Turns::open(place)?)];
+    debug_assert_eq!(contenders.len(), PEERS);
+    for peer in peers {
+        contenders.push(peer.open(place, side, size)?);
+    }
+    Ok(contenders)
+}
+
+/// The other end, in a process of its own.
+pub fn partner(arguments: &[String]) -> Outcome {
+    let [place, size, cpu, names @ ..] = arguments else { return Err("a partner without a place".into()) };
+    let place = Place::at(Path::new(place));
+    let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
+    let mut contenders = contenders(&place, Side::There, size.parse()?, &peers)?;
+    pin(cpu.parse()?)?;
+    serve(&place, &mut contenders)
+}
