@@ -13,7 +13,7 @@ const MOST: Duration = Duration::from_micros(50);
 /// Where lines come slower than that, a short look remains, to notice when they come faster.
 const LEAST: Duration = Duration::from_micros(2);
 /// Looks before the first pause and the first clock: a line between two spinning processors arrives within these.
-const EAGER: u32 = 256;
+const EAGER: u32 = 2048;
 /// Looks between two readings of the clock.
 const BATCH: u32 = 32;
 

@@ -298,9 +298,9 @@ pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8
     }
 }
 
-/// One look and one attempt; `None` if the writer passed by.
-#[inline]
-fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>) -> Option<Reading> {
+/// As [`read_newest`], by one look and one attempt: wait-free, and `None` if the writer passed by.
+#[inline(always)]
+pub fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>) -> Option<Reading> {
     let Look::Newest(number) = look(slot, held) else { return None };
     if number < held || number > MAX_NUMBER {
         // Below what is held only if `latest` is so great that counting on from it has begun again at 0.
