@@ -10,8 +10,8 @@ use clap::{Parser, ValueEnum};
 use crate::Outcome;
 use crate::environment::{Environment, online};
 use crate::peers::ALL;
-use crate::report::{Report, table};
-use crate::workload::{Settings, latency};
+use crate::report::{Figure, Report, html, table};
+use crate::workload::{Settings, latency, one_way, publish, read, scale, shell, starve, wake};
 
 /// Measures the mailbox, its peers and the machine's own limit, in turns within one run.
 #[derive(Parser)]
@@ -23,8 +23,14 @@ pub struct Cli {
     /// Bytes of a line, each 8 or more.
     #[arg(long, value_delimiter = ',', default_values_t = [32, 256, 4096, 65536])]
     sizes: Vec<usize>,
+    /// Numbers of banks, where they matter.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8])]
+    banks: Vec<u32>,
+    /// Numbers of waiting readers.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 1000])]
+    readers: Vec<usize>,
     /// How long each workload runs, in seconds.
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 6.0)]
     duration: f64,
     /// The two processors to use.
     #[arg(long, value_delimiter = ',')]
@@ -35,15 +41,45 @@ pub struct Cli {
     /// Also writes the report as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also writes the report as a page.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Workload {
     /// Ping-pong between two processes, by size.
     Latency,
+    /// The age of lines when they are read, at a given pace.
+    OneWay,
+    /// The cost of a publish when nobody waits, by size.
+    Publish,
+    /// The cost of a read in one process, by size.
+    Read,
+    /// Retries against a writer in a tight loop, by size and number of banks.
+    Starve,
+    /// The time until a sleeper has the line, by the length of its sleep.
+    Wake,
+    /// The cost of a publish when readers wait, by their number.
+    Scale,
+    /// `mailbox put` beside `wc -l`.
+    Shell,
     /// Everything.
     All,
 }
+
+type Run = fn(&Settings) -> Outcome<Vec<Figure>>;
+
+const WORKLOADS: [(Workload, Run); 8] = [
+    (Workload::Latency, latency::run),
+    (Workload::OneWay, one_way::run),
+    (Workload::Publish, publish::run),
+    (Workload::Read, read::run),
+    (Workload::Starve, starve::run),
+    (Workload::Wake, wake::run),
+    (Workload::Scale, scale::run),
+    (Workload::Shell, shell::run),
+];
 
 impl Cli {
     pub fn run(&self) -> Outcome {
@@ -60,18 +96,26 @@ impl Cli {
         let settings = Settings {
             sizes: self.sizes.clone(),
             peers: self.peers.clone(),
+            banks: self.banks.clone(),
+            readers: self.readers.clone(),
             duration: Duration::try_from_secs_f64(self.duration)?,
             cpus,
         };
-        let figures = match self.workload {
-            Workload::Latency | Workload::All => latency::run(&settings)?,
-        };
+        let mut figures = Vec::new();
+        for (workload, run) in WORKLOADS {
+            if [workload, Workload::All].contains(&self.workload) {
+                figures.extend(run(&settings)?);
+            }
+        }
         let report = Report { schema: 1, environment, warnings, figures };
         print!("{}", table::text(&report));
         if let Some(path) = &self.json {
             let mut file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
             serde_json::to_writer_pretty(&mut file, &report)?;
             writeln!(file)?;
+        }
+        if let Some(path) = &self.html {
+            std::fs::write(path, html::page(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! of two processors changes within seconds, so that absolute times, and two runs one after the other, say little.
 //!
 //! ```text
-//!   cli ──> workload (one question each) ──> report (table, JSON)
+//!   cli ──> workload (one question each) ──> report (table, JSON, page)
 //!                │            │
 //!           contender      block: turns, paired with the floor
 //!                │

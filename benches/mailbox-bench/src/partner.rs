@@ -84,11 +84,10 @@ impl Drop for Partner {
     }
 }
 
-/// The partner's side: says that it is ready, then does what it is asked to, until it is ended.
+/// The partner's side: does what it is asked to, until it is ended.
 pub fn serve(place: &Place, contenders: &mut [Box<dyn Contender>]) -> Outcome {
     let memory = memory(place.path())?;
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    println!("ready");
+    ready()?;
     let mut taken = 0;
     loop {
         let mut idle = 0u32;
@@ -106,6 +105,13 @@ pub fn serve(place: &Place, contenders: &mut [Box<dyn Contender>]) -> Outcome {
         memory.word(TAKEN).store(taken, Release);
         contenders[who as usize].echo(times)?;
     }
+}
+
+/// The partner's side: ends with the process that started it, and tells that it is ready.
+pub fn ready() -> Outcome {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    println!("ready");
+    Ok(())
 }
 
 /// Keeps this thread on one processor.

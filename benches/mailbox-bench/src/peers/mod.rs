@@ -1,7 +1,19 @@
 //! Who is measured: one adapter each.
 
 mod bare;
+mod datagram;
+mod fifo;
+mod futex;
+#[cfg(feature = "peers")]
+mod iceoryx;
+#[cfg(feature = "peers")]
+pub mod in_process;
 mod mailbox;
+mod mqueue;
+mod pipe;
+mod rename;
+#[cfg(feature = "peers")]
+mod zeromq;
 
 use crate::Outcome;
 use crate::contender::{Bouncer, Contender, Side};
@@ -15,10 +27,17 @@ pub struct Peer {
     pub title: &'static str,
     /// The largest line it carries.
     pub largest: usize,
+    available: fn(usize) -> Result<(), String>,
     open: fn(&Place, Side, usize) -> Outcome<Box<dyn Contender>>,
 }
 
 impl Peer {
+    /// Whether it can carry lines of this size on this machine; else why not, for people.
+    pub fn available(&self, size: usize) -> Result<(), String> {
+        (self.available)(size)?;
+        if size > self.largest { Err(format!("carries {} bytes at most", self.largest)) } else { Ok(()) }
+    }
+
     pub fn open(&self, place: &Place, side: Side, size: usize) -> Outcome<Box<dyn Contender>> {
         (self.open)(place, side, size).map_err(|error| format!("{}: {error}", self.name).into())
     }
@@ -26,11 +45,29 @@ impl Peer {
 
 macro_rules! peer {
     ($name:literal, $title:literal, $largest:expr, $channel:ty) => {
+        peer!($name, $title, $largest, $channel, |_| Ok(()))
+    };
+    ($name:literal, $title:literal, $largest:expr, $channel:ty, $available:expr) => {
         Peer {
             name: $name,
             title: $title,
             largest: $largest,
+            available: $available,
             open: |place, side, size| Ok(Box::new(Bouncer::<$channel>::open(place, side, size)?)),
+        }
+    };
+}
+
+/// One that was left out when this program was built.
+#[cfg(not(feature = "peers"))]
+macro_rules! absent {
+    ($name:literal, $title:literal) => {
+        Peer {
+            name: $name,
+            title: $title,
+            largest: 0,
+            available: |_| Err("needs a build with `--features peers`".into()),
+            open: |_, _, _| Err("needs a build with `--features peers`".into()),
         }
     };
 }
@@ -39,4 +76,76 @@ macro_rules! peer {
 pub const ALL: &[Peer] = &[
     peer!("mailbox", "mailbox", 1 << 30, mailbox::Mailbox),
     peer!("bare", "flag and memcpy (the limit)", bare::LARGEST, bare::Bare),
+    peer!("futex", "futex and memcpy", futex::LARGEST, futex::Futex),
+    peer!("pipe", "named pipe, kept open", 1 << 30, pipe::Pipe),
+    peer!("fifo", "FIFO, opened for each line", 1 << 30, fifo::Fifo),
+    peer!("datagram", "Unix datagram socket", datagram::LARGEST, datagram::Datagram, datagram::available),
+    peer!("mqueue", "POSIX message queue", mqueue::LARGEST, mqueue::Mqueue, mqueue::available),
+    peer!("rename", "file written and renamed", 1 << 30, rename::Rename),
+    #[cfg(feature = "peers")]
+    peer!("iceoryx2", "iceoryx2 publish-subscribe", iceoryx::LARGEST, iceoryx::Iceoryx),
+    #[cfg(not(feature = "peers"))]
+    absent!("iceoryx2", "iceoryx2 publish-subscribe"),
+    #[cfg(feature = "peers")]
+    peer!("zmq", "ZeroMQ PUB and SUB, CONFLATE", zeromq::LARGEST, zeromq::ZeroMq),
+    #[cfg(not(feature = "peers"))]
+    absent!("zmq", "ZeroMQ PUB and SUB, CONFLATE"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::{Arc, Barrier};
+    use std::thread;
+
+    use super::*;
+
+    const TIMES: u64 = 50;
+
+    #[test]
+    fn each_carries_lines_of_each_size_there_and_back_and_leaves_nothing() {
+        for peer in ALL {
+            for size in [8, 64, 65, 4096, 100_000] {
+                match peer.available(size) {
+                    Ok(()) => there_and_back(peer, size),
+                    Err(why) => eprintln!("{}, {size} bytes: skipped: {why}", peer.name),
+                }
+            }
+        }
+    }
+
+    fn there_and_back(peer: &'static Peer, size: usize) {
+        let place = Place::new().unwrap();
+        let path = place.path().to_owned();
+        let mut here = peer.open(&place, Side::Here, size).unwrap();
+        let both = Arc::new(Barrier::new(2));
+        let there = thread::spawn({
+            let (both, path) = (Arc::clone(&both), path.clone());
+            move || {
+                // Whoever waits for a partner that has failed would wait for ever.
+                echo(peer, &path, size, &both).unwrap_or_else(|error| {
+                    eprintln!("{error}");
+                    std::process::exit(1);
+                });
+            }
+        });
+        both.wait();
+        here.bounce(TIMES).unwrap();
+        both.wait();
+        there.join().unwrap();
+        drop((here, place));
+        let name = path.file_name().unwrap().as_encoded_bytes();
+        let is_ours = |entry: fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(name);
+        assert!(!fs::read_dir("/dev/shm").unwrap().flatten().any(is_ours), "{} has left something", peer.name);
+    }
+
+    fn echo(peer: &Peer, place: &Path, size: usize, both: &Barrier) -> Outcome {
+        let mut there = peer.open(&Place::at(place), Side::There, size)?;
+        both.wait();
+        there.echo(TIMES)?;
+        // Some lose what the other side has not taken yet when they are closed.
+        both.wait();
+        Ok(())
+    }
+}

@@ -19,12 +19,12 @@ pub fn text(report: &Report) -> String {
     for figure in &report.figures {
         let group = (figure.workload, &figure.case);
         if last != Some(group) {
+            let against = if figure.floor.is_empty() { String::new() } else { format!(", against {}", figure.floor) };
             text += &format!(
-                "\n{}, {}: {}, against {}\n{:32} {:>9} {:>15} {:>12} {:>13}   {}\n",
+                "\n{}, {}: {}{against}\n{:34} {:>9} {:>15} {:>12} {:>13}   {}\n",
                 figure.workload,
                 figure.case,
                 figure.operation,
-                figure.floor,
                 "",
                 "ratio",
                 "middle half",
@@ -46,15 +46,23 @@ pub fn text(report: &Report) -> String {
 }
 
 fn row(figure: &Figure) -> String {
-    let ratio = figure.ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+    if let Some(why) = &figure.skipped {
+        return format!("{:34} skipped: {why}\n", figure.who);
+    }
+    let ratio = figure
+        .ratio
+        .map_or("-".into(), |ratio| if ratio < 0.01 { format!("{ratio:.5}") } else { format!("{ratio:.2}") });
     let quartiles = figure.quartiles.map_or(String::new(), |(low, high)| format!("{low:.2} - {high:.2}"));
     let nanos = figure.nanos.map_or("-".into(), nanos);
-    let turns = format!("{} ({})", figure.turns, figure.dropped);
+    let turns = match (figure.turns, figure.dropped) {
+        (0, 0) => String::new(),
+        (turns, dropped) => format!("{turns} ({dropped})"),
+    };
     let singles = figure
         .percentiles
         .as_ref()
         .map_or(String::new(), |p| [p.p50, p.p90, p.p99, p.p99_9, p.max].map(nanos_of).join(", "));
-    format!("{:32} {ratio:>9} {quartiles:>15} {nanos:>12} {turns:>13}   {singles}", figure.who).trim_end().to_owned()
+    format!("{:34} {ratio:>9} {quartiles:>15} {nanos:>12} {turns:>13}   {singles}", figure.who).trim_end().to_owned()
         + "\n"
 }
 

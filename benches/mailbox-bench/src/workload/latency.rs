@@ -36,14 +36,22 @@ pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
 
 fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
-    let peers: Vec<&Peer> = ALL.iter().filter(|peer| settings.wants(peer) && size <= peer.largest).collect();
+    let case = format!("{size} bytes");
+    let (mut peers, mut skipped) = (Vec::new(), Vec::new());
+    for peer in ALL.iter().filter(|peer| settings.wants(peer)) {
+        match peer.available(size) {
+            Ok(()) => peers.push(peer),
+            Err(why) => skipped.push(Figure::skipped("latency", peer.title, &case, why)),
+        }
+    }
+    // Pinned before a peer starts threads of its own, which stay where they are then.
+    pin(settings.cpus[0])?;
     let mut contenders = contenders(&place, Side::Here, size, &peers)?;
     let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
     let cpu = *settings.cpus.last().expect("one at least");
     let arguments = ["partner", "latency", &place.path().to_string_lossy(), &size.to_string(), &cpu.to_string()];
     let partner =
         Partner::start(&place, &arguments.iter().chain(&names).map(|&text| text.to_owned()).collect::<Vec<_>>())?;
-    pin(settings.cpus[0])?;
 
     let duration = settings.duration / settings.sizes.len() as u32;
     let mut exchange = |who: usize, times: u64| {
@@ -60,7 +68,7 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
     let mut figures = Vec::new();
     let who = ["a read-modify-write by turns (T)"].into_iter().chain(peers.iter().map(|peer| peer.title));
     for ((index, who), series) in who.enumerate().zip(&blocks.series) {
-        let mut figure = Figure::new("latency", who, format!("{size} bytes"), OPERATION, series);
+        let mut figure = Figure::new("latency", who, &case, OPERATION, series);
         let singles = affordable(&blocks, index);
         let mut histogram = Histogram::new(3)?;
         partner.ask(TURNS + index, singles);
@@ -68,6 +76,7 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
         figure.percentiles = Some(Percentiles::from(&histogram));
         figures.push(figure);
     }
+    figures.extend(skipped);
     Ok(figures)
 }
 
@@ -91,7 +100,7 @@ pub fn partner(arguments: &[String]) -> Outcome {
     let [place, size, cpu, names @ ..] = arguments else { return Err("a partner without a place".into()) };
     let place = Place::at(Path::new(place));
     let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
-    let mut contenders = contenders(&place, Side::There, size.parse()?, &peers)?;
     pin(cpu.parse()?)?;
+    let mut contenders = contenders(&place, Side::There, size.parse()?, &peers)?;
     serve(&place, &mut contenders)
 }

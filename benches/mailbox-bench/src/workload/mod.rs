@@ -1,6 +1,13 @@
 //! One question each.
 
 pub mod latency;
+pub mod one_way;
+pub mod publish;
+pub mod read;
+pub mod scale;
+pub mod shell;
+pub mod starve;
+pub mod wake;
 
 use std::time::Duration;
 
@@ -11,8 +18,12 @@ use crate::peers::Peer;
 
 /// What a partner's process does for a workload.
 pub fn partner(arguments: &[String]) -> Outcome {
-    match arguments.split_first() {
-        Some((workload, rest)) if workload == "latency" => latency::partner(rest),
+    match arguments.split_first().map(|(workload, rest)| (workload.as_str(), rest)) {
+        Some(("latency", rest)) => latency::partner(rest),
+        Some(("one-way", rest)) => one_way::partner(rest),
+        Some(("scale", rest)) => scale::partner(rest),
+        Some(("starve", rest)) => starve::partner(rest),
+        Some(("wake", rest)) => wake::partner(rest),
         _ => Err("a partner without a workload".into()),
     }
 }
@@ -22,6 +33,10 @@ pub struct Settings {
     pub sizes: Vec<usize>,
     /// Names of peers; empty: all.
     pub peers: Vec<String>,
+    /// Numbers of banks, where they matter.
+    pub banks: Vec<u32>,
+    /// Numbers of waiting readers.
+    pub readers: Vec<usize>,
     /// For the whole workload.
     pub duration: Duration,
     /// Where this process and its partner run.

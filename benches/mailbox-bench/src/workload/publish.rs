@@ -1,0 +1,121 @@
+//! What does a publish cost its writer when nobody waits? In one process, against the machine's own work for the same
+//! bytes.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::block::measure;
+use crate::partner::pin;
+use crate::place::{Memory, Place};
+use crate::report::Figure;
+use crate::workload::{Progress, Settings};
+
+const OPERATION: &str = "one publish, nobody waiting";
+const EXCHANGE: &str = "one `xchg`, which a publish needs";
+const COPY: &str = "a `memcpy` of the same bytes, into four buffers in turn";
+/// Up to so many bytes the copy costs less than the exchange.
+const SHORT: usize = 64;
+
+pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
+    pin(settings.cpus[0])?;
+    let progress = Progress::new("publish");
+    let mut figures = Vec::new();
+    for (index, &size) in settings.sizes.iter().enumerate() {
+        let share = |within: f64| (index as f64 + within) / settings.sizes.len() as f64;
+        let duration = settings.duration / settings.sizes.len() as u32;
+        figures.extend(of_size(size, duration, |within| progress.show(share(within), &format!("{size} bytes")))?);
+    }
+    Ok(figures)
+}
+
+fn of_size(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+    let place = Place::new()?;
+    let line = vec![b'x'; size];
+    let copies = Copies::new(&place, size)?;
+    let word = AtomicU64::new(0);
+    let mut contenders = mailboxes(&place, &line)?;
+    #[cfg(feature = "peers")]
+    contenders.extend(crate::peers::in_process::writers(&place, size)?);
+    let blocks = measure(
+        contenders.len(),
+        duration,
+        |who, times| match who {
+            None if size <= SHORT => Ok(each(times, || _ = black_box(word.swap(black_box(1), SeqCst)))),
+            None => Ok(copies.copy(&line, times)),
+            Some(index) => (contenders[index].run)(times),
+        },
+        progress,
+    )?;
+    let floor = if size <= SHORT { EXCHANGE } else { COPY };
+    Ok(contenders
+        .iter()
+        .zip(&blocks.series)
+        .map(|(contender, series)| {
+            Figure::new("publish", contender.title, format!("{size} bytes"), (OPERATION, floor), series)
+        })
+        .collect())
+}
+
+/// Something to do so many times.
+pub struct Solo<'a> {
+    pub title: &'static str,
+    pub run: Box<dyn FnMut(u64) -> Outcome<Duration> + 'a>,
+}
+
+fn mailboxes<'a>(place: &Place, line: &'a [u8]) -> Outcome<Vec<Solo<'a>>> {
+    let options = place.options().capacity(line.len());
+    let named = [
+        ("mailbox", options.create("plain")?),
+        ("mailbox, lines with a time", options.timestamps(true).create("timed")?),
+    ];
+    Ok(named
+        .into_iter()
+        .map(|(title, mut writer)| Solo {
+            title,
+            run: Box::new(move |times| {
+                let start = Instant::now();
+                for _ in 0..times {
+                    writer.publish(black_box(line))?;
+                }
+                Ok(start.elapsed())
+            }),
+        })
+        .collect())
+}
+
+/// How long so many calls take.
+pub fn each(times: u64, mut call: impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..times {
+        call();
+    }
+    start.elapsed()
+}
+
+/// Four buffers in shared memory, as far apart as the banks of a mailbox.
+struct Copies {
+    memory: Memory,
+    stride: usize,
+}
+
+impl Copies {
+    fn new(place: &Place, size: usize) -> Outcome<Self> {
+        let stride = (size + 128).next_multiple_of(128);
+        Ok(Self { memory: Memory::open(place.path(), "copies", 4 * stride)?, stride })
+    }
+
+    fn copy(&self, line: &[u8], times: u64) -> Duration {
+        let mut index = 0;
+        each(times, || {
+            index = (index + 1) % 4;
+            // SAFETY: the memory has four strides, each longer than the line; nobody else uses it.
+            let to = unsafe { self.memory.bytes().add(index * self.stride) };
+            let (from, length) = (black_box(line.as_ptr()), black_box(line.len()));
+            // SAFETY: as above; black boxes keep the copies apart, and a call of the C library's `memcpy` each.
+            unsafe { to.copy_from_nonoverlapping(from, length) };
+            black_box(to);
+        })
+    }
+}
