@@ -82,6 +82,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { attempt, mailbox, fault } = &*self.0;
+        if mailbox.as_os_str().is_empty() {
+            return write!(f, "cannot {attempt} \"\": {}", fault.detail);
+        }
         write!(f, "cannot {attempt} {}: {}", mailbox.display(), fault.detail)
     }
 }

@@ -6,7 +6,7 @@
 //!        0 ┌──────────────────────────┐
 //!          │ header, never changed    │  magic, version, instance, sizes
 //!      128 ├──────────────────────────┤
-//!          │ latest                   │  a line pair of its own: changes with every message
+//!          │ latest                   │  two cache lines of its own: changes with every message
 //!      256 ├──────────────────────────┤
 //!          │ leaving, always_wake,    │  seldom changed: stays in everybody's cache
 //!          │ writer_pid, lock's bits  │
@@ -23,6 +23,9 @@
 //! All numbers are little-endian and of fixed width. Distances are written out by hand: 128 bytes is the pair of cache
 //! lines that x86-64 and many AArch64 processors fetch together (Intel's *Optimization Reference Manual*, "Spatial
 //! Prefetcher"; crossbeam-utils `CachePadded`), but that type's size differs by architecture, which a format must not.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("shm-mailbox needs Linux: futexes shared between processes, epoll, open-file-description locks");
 
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("shm-mailbox supports 64-bit little-endian targets only: the format is mapped, not converted");
@@ -46,6 +49,7 @@ pub const MAX_CAPACITY: u64 = 1 << 40;
 pub const INLINE: usize = CACHE_LINE - BANK_PAYLOAD;
 
 const CACHE_LINE: usize = 64;
+/// Two cache lines, which processors may fetch together: see above.
 const LINE_PAIR: usize = 128;
 
 // Header. Never changed after the file has a name, but for the words from LATEST on.

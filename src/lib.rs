@@ -39,9 +39,10 @@
 //!   seen.
 //! * **Counted**: [`Message::missed`] says how many lines were passed over.
 //! * **Crash-safe**: killed at any instruction, a writer leaves its last line readable, and the next one goes on with
-//!   the next number. A killed reader leaves nothing.
+//!   the next number. That needs two banks or more; there are four, unless [`Options::banks`] says otherwise. A killed
+//!   reader leaves nothing.
 //!
-//! The argument for each is in `docs/protocol.md`; in short, in the module `protocol`.
+//! The argument for each is in `docs/protocol.md`; in short, in the source, `src/protocol/mod.rs`.
 //!
 //! # Happens-before
 //!
@@ -52,10 +53,15 @@
 //!
 //! | call | progress |
 //! |---|---|
-//! | [`Writer::publish`] | wait-free; a constant number of system calls if readers sleep or poll, none otherwise |
-//! | [`Reader::try_read`], [`Reader::latest`] | lock-free: repeat only if the writer passes by meanwhile; bounded if it does not move |
+//! | [`Writer::publish`] | wait-free; a constant number of system calls if readers wait, else hardly any: see below |
+//! | [`Reader::try_read`], [`Reader::latest`] | lock-free: repeat only if the writer passes by; else bounded |
 //! | [`Reader::read`] and its kin | block, by choice; never for more than 100 ms without a look |
 //! | [`Writer::create`] | waits up to 50 ms for another writer |
+//!
+//! Publishing also takes system calls to look after the files: three `fstat` with every 1,024th message, and a look at
+//! the names once a second at most (with these messages only, unless lines carry a time or somebody waits: a slow
+//! writer calls [`Writer::check`] now and then). If strangers have removed the files, that publish puts them back,
+//! which makes a file and may wait up to 50 ms for the lock.
 //!
 //! # When the writer dies
 //!
@@ -65,8 +71,9 @@
 //!
 //! # Who may do what
 //!
-//! Who may write the file is trusted; who may only read it can neither change it nor delay the writer. Files are the
-//! user's own, mode 0600, unless [`Options::mode`] says otherwise.
+//! Files are the user's own, mode 0600, unless [`Options::mode`] says otherwise. Who may write the file is trusted, and
+//! can do anything with it: also truncate it, which kills its readers by SIGBUS. That matters to root above all, which
+//! reads others' mailboxes by [`Options::owner`]. Who may only read it can neither change it nor delay the writer.
 //!
 //! # Trade-offs: when not to use it
 //!
@@ -75,7 +82,7 @@
 //! * **Between machines**: use a network protocol. Memory is shared on one machine only.
 //! * **Megabytes per line**: each read copies the line. A protocol that lends buffers, such as iceoryx2's, copies
 //!   nothing.
-//! * **Not Linux, or not 64-bit**: it does not build there.
+//! * **Not Linux, not 64-bit, or not little-endian**: it does not build there.
 //!
 //! # Features
 //!

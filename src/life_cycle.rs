@@ -82,7 +82,9 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
                 if lock.is_current(&directory, &location.names.lock)?
                     && directory.look_up(&location.names.mailbox)?.is_none()
                 {
-                    remove_companions(&directory, location, true)?;
+                    for name in [&location.names.new, &location.names.bell, &location.names.lock] {
+                        directory.remove(name)?;
+                    }
                 }
                 return Err(fault);
             }
@@ -304,26 +306,29 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
         Ok(lock) => {
             if !force && made_under_another(&directory, location, &lock) {
                 directory.remove(&names.lock)?;
-                let why = "its lock file is gone, so whether it has a live writer cannot be known; with --force it is removed \
-                           all the same";
+                let why = "its lock file is gone, so whether it has a live writer cannot be known; with --force it is \
+                           removed all the same";
                 return Err(Fault::new(ErrorKind::Busy, why));
             }
             directory.remove(&names.new)?;
-            remove_name(&directory, location)?;
-            remove_companions(&directory, location, true)?;
+            remove_name(&directory, location, false)?;
+            for name in [&names.new, &names.bell, &names.lock] {
+                directory.remove(name)?;
+            }
         }
         Err(fault) if fault.kind == ErrorKind::Busy && force => {
             // Its writer may be growing it, or putting it back, and sees `leaving` only with its next line.
             let end = Deadline::after(Duration::from_millis(100));
             loop {
                 directory.remove(&names.new)?;
-                remove_name(&directory, location)?;
+                // The bell first: once the name is gone another writer may come, and the bell may be its own.
+                remove_name(&directory, location, true)?;
                 std::thread::sleep(Duration::from_millis(10));
                 if directory.look_up(&names.mailbox)?.is_none() || end.is_none_or(Deadline::has_passed) {
                     break;
                 }
             }
-            remove_companions(&directory, location, false)?;
+            directory.remove(&names.new)?;
         }
         Err(fault) if fault.kind == ErrorKind::Busy => {
             return Err(Fault::new(ErrorKind::Busy, "it has a live writer; with --force it is removed all the same"));
@@ -346,14 +351,21 @@ fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fau
     }
 }
 
-fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> {
+/// Removes NAME, before it the bell if `with_bell`, and wakes its readers.
+fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> Result<(), Fault> {
     let name = &location.names.mailbox;
     // Whatever can be refused, before anything is changed.
     let bell = Bell::open(directory, &location.names.bell)?;
+    let unlink = || -> Result<(), Fault> {
+        if with_bell {
+            directory.remove(&location.names.bell)?;
+        }
+        directory.remove(name).map(drop)
+    };
     let shared = loop {
         let Ok(Some(opened)) = Opened::open(directory, &location.names.mailbox) else {
             check_removable(directory, location)?;
-            return directory.remove(name).map(drop);
+            return unlink();
         };
         let shared = opened.map_to_write(directory)?;
         set_leaving(&shared);
@@ -363,21 +375,12 @@ fn remove_name(directory: &Directory, location: &Location) -> Result<(), Fault> 
         }
     };
     // Before the epoch moves: a reader that sees `leaving` and still finds the file's name waits for the epoch.
-    directory.remove(name)?;
+    unlink()?;
     // Again: a live writer clears one that seems to be of somebody who was killed before the removal.
     set_leaving(&shared);
     shared.eventcount().notify_all(&futex::Shared);
     if let Some(bell) = bell {
         bell.ring();
-    }
-    Ok(())
-}
-
-fn remove_companions(directory: &Directory, location: &Location, lock: bool) -> Result<(), Fault> {
-    directory.remove(&location.names.new)?;
-    directory.remove(&location.names.bell)?;
-    if lock {
-        directory.remove(&location.names.lock)?;
     }
     Ok(())
 }

@@ -44,8 +44,8 @@ pub struct Location {
 }
 
 impl Location {
-    /// Finds the place of mailbox `name`: a path if it has a `/`, else a file of `directory`, of `MAILBOX_DIR`, or of
-    /// the directory of `owner` or the user.
+    /// Finds the place of mailbox `name`: a path if it has a `/`, else a file of `directory`, else of `MAILBOX_DIR`,
+    /// else of the directory of `owner` or the user.
     pub fn find(name: &Path, directory: Option<&Path>, owner: Option<u32>) -> Result<Self, Fault> {
         let bytes = name.as_os_str().as_bytes();
         let (place, file) = match bytes.iter().rposition(|&byte| byte == b'/') {
@@ -91,7 +91,7 @@ impl Place {
             return Self::Given(directory.into());
         }
         match std::env::var_os(DIRECTORY_VARIABLE) {
-            Some(directory) if owner.is_none() && !directory.is_empty() => Self::Given(directory.into()),
+            Some(directory) if !directory.is_empty() => Self::Given(directory.into()),
             _ => Self::Default(default_directory(owner)),
         }
     }

@@ -67,26 +67,28 @@ impl Options {
     }
 
     /// Permissions of the mailbox: 0600, 0640, 0644, 0660 or 0664. Who may write is trusted; who may only read can
-    /// neither change nor delay anything. A mode that differs from that of an existing mailbox is an error.
+    /// neither change it nor delay the writer. A mode that differs from that of an existing mailbox is an error.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// A user, by number, who may own the mailbox besides ourselves and root; also chooses that user's directory.
+    /// A user, by number, who may own the mailbox besides ourselves and root. Where neither [`dir`](Self::dir) nor
+    /// `MAILBOX_DIR` names a directory, it also chooses that user's.
     pub fn owner(mut self, uid: u32) -> Self {
         self.owner = Some(uid);
         self
     }
 
-    /// The directory for names without `/`, in place of `MAILBOX_DIR` and the user's own. Must exist.
+    /// The directory for names without `/`, in place of the one that `MAILBOX_DIR` names, or else of the user's own
+    /// (ours, or [`owner`](Self::owner)'s). Must exist.
     pub fn dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.dir = Some(directory.into());
         self
     }
 
     /// Writer: whether lines carry the time at which they were published. Off by default: a clock costs more than a
-    /// publish.
+    /// publish. With it, publishing also looks at the files' names once a second (see [`Writer::check`]).
     pub fn timestamps(mut self, on: bool) -> Self {
         self.timestamps = on;
         self
@@ -117,7 +119,7 @@ impl Options {
     ///
     /// As [`Writer::create`], and [`ErrorKind::InvalidOption`].
     pub fn create(&self, name: impl AsRef<Path>) -> Result<Writer> {
-        self.on(name.as_ref(), "create mailbox", |location| Writer::with(location, self))
+        self.on(name.as_ref(), "write to mailbox", |location| Writer::with(location, self))
     }
 
     /// Opens `name` for reading, as [`Reader::open`] does.
@@ -156,7 +158,7 @@ impl Options {
         if let Some(mode) = self.mode
             && !matches!(mode, 0o600 | 0o640 | 0o644 | 0o660 | 0o664)
         {
-            return invalid(format!("mode {mode:04o} is none of 0600, 0640, 0644, 0660, 0664"));
+            return invalid(format!("a mode of {mode:04o}: it must be 0600, 0640, 0644, 0660 or 0664"));
         }
         Ok(())
     }

@@ -373,7 +373,7 @@ impl Reader {
 
     // Looking. --------------------------------------------------------------------------------------------------------
 
-    /// The common case of [`look`](Self::look), for all whom a nanosecond matters to; `None` if it takes more than that.
+    /// The common case of [`look`](Self::look), for those to whom a nanosecond matters; `None` if it takes more.
     #[inline(always)]
     fn glance(&mut self, again: bool) -> Option<Glance> {
         let shared = self.attached.as_ref()?;

@@ -25,7 +25,8 @@ const CHECK_AFTER: u64 = 1_000_000_000;
 /// Never waits for readers: a line that nobody has read is replaced by the next. Holds the mailbox until it is dropped
 /// or its process ends, however it ends; the last line stays, and the next writer goes on with the next number.
 ///
-/// Files that strangers remove (a cleaner of `/dev/shm`, a log-out) are put back within 1024 messages.
+/// Files that strangers remove (a cleaner of `/dev/shm`, a log-out) are put back within 1024 messages, or a second
+/// where lines carry a time or readers wait; see [`check`](Self::check) for a writer that is idle.
 pub struct Writer {
     hold: Hold,
     /// Most bytes in a line, as the file's header says.
@@ -105,9 +106,10 @@ impl Writer {
     /// Publishes `line` and returns its message number: one more than the last.
     ///
     /// When this returns, every read that begins finds this line or a newer one. Wait-free, without system call or
-    /// allocation, while no reader sleeps; otherwise it wakes two of them, who wake the others, and rings the doorbell
+    /// allocation, while no reader waits; otherwise it wakes two sleepers, who wake the others, and rings the doorbell
     /// if somebody polls it (which costs the kernel some microseconds per polling reader). Every 1024th message also
-    /// looks at the files' names.
+    /// asks whether the files still have their names, by three system calls; once a second, where lines carry a time or
+    /// readers wait, by looking the names up. Files that are gone are put back, which can take 50 ms and makes a file.
     ///
     /// # Errors
     ///
@@ -137,7 +139,7 @@ impl Writer {
 
     #[inline]
     fn publish_line(&mut self, line: &[u8], time: u64) -> Result<u64> {
-        // Four tests that never come true in the common case; each is one load of a line that nobody changes.
+        // Four tests that never come true in the common case; each is one load of a cache line that nobody changes.
         if line.len() > self.capacity || self.origin.is_forked() || self.is_leaving() || self.trouble.is_some() {
             self.check_publish(line.len())?;
         }

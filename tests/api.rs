@@ -351,7 +351,7 @@ fn impossible_options_are_refused_and_leave_nothing() {
     for mode in
         [0, 0o400, 0o602, 0o606, 0o620, 0o622, 0o646, 0o666, 0o700, 0o755, 0o777, 0o1600, 0o4644, 0o100_600, u32::MAX]
     {
-        refused(place.options().mode(mode), &format!("mode {mode:04o}"));
+        refused(place.options().mode(mode), &format!("a mode of {mode:04o}"));
     }
 }
 
@@ -444,7 +444,7 @@ fn a_directory_that_is_given_must_exist() {
         options.list().unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(error.to_string().contains("mkdir"), "{error}");
+        assert!(error.to_string().contains("there is no directory"), "{error}");
     }
     assert_eq!(place.entries(), [""; 0], "it was not made");
 }

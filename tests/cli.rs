@@ -2,9 +2,9 @@
 //!
 //! | verb | cases |
 //! |---|---|
-//! | put | every kind of line; growth; `--capacity`, `--raw`, `-0`, `--mode`, `--wait`; second writer; removed; swept while idle |
+//! | put | every kind of line; growth; `--capacity`, `--raw`, `-0`, `--mode`, `--wait`; second writer; removed; swept, and no room to put it back |
 //! | get | nothing there; `--wait`, `--max-age`, `--json`, `-N`; a terminal |
-//! | watch | current and newer; slow consumer; pipe full before; consumer leaves; restarts; the four ways to end; signals |
+//! | watch | current and newer; slow consumer of a pipe, of a socket; pipe full before; consumer leaves; restarts; the four ways to end; signals |
 //! | list, stat, rm | people and programs; damaged, missing, live writer |
 //! | demo | to its end, and cut off |
 //! | all | usage, names, directories |
@@ -13,14 +13,15 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 use shm_mailbox::Options;
@@ -45,6 +46,16 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailbox"));
         command.args(arguments).env("MAILBOX_DIR", self.0.path()).stdin(Stdio::null());
+        // Whoever runs the tests may ignore signals (nohup), and what is ignored is inherited.
+        // SAFETY: only signal(2) is called between fork and exec, which is allowed (signal-safety(7)).
+        unsafe {
+            command.pre_exec(|| {
+                for asked in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
+                    signal(asked, SigHandler::SigDfl)?;
+                }
+                Ok(())
+            });
+        }
         command
     }
 
@@ -662,9 +673,30 @@ fn watch_ends_with_the_writer() {
     put.signal(Signal::SIGKILL);
     watch.end().exits(0).says_nothing();
 
-    // It cannot be known.
+    // A writer that comes to its end while the consumer takes nothing.
+    let mut put = place.start(place.command(&["put", "slow"]).stdin(Stdio::piped()));
+    put.feed("x\n");
+    until(|| place.number("slow") == 1);
+    let watch = place.start(&mut place.command(&["watch", "slow", "--until-writer-exits"]));
+    let mut fds = [nix::poll::PollFd::new(watch.0.stdout.as_ref().unwrap().as_fd(), nix::poll::PollFlags::POLLIN)];
+    until(|| nix::poll::poll(&mut fds, 10u8).unwrap() == 1);
+    drop(put.0.stdin.take());
+    put.end().exits(0);
+    watch.end().exits(0).prints("x\n").says_nothing();
+
+    // One that comes and goes without a line.
+    let watch = place.start(&mut place.command(&["watch", "short", "--until-writer-exits"]));
+    let descriptors = format!("/proc/{}/fd", watch.0.id());
+    until(|| {
+        let links = fs::read_dir(&descriptors).unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.into_iter().any(|link| link.to_string_lossy().contains("inotify"))
+    });
+    place.run(&["put", "short"]).exits(0);
+    watch.end().exits(0).prints("").says_nothing();
+
+    // It cannot be known, and that is said before anything else.
     fs::remove_file(place.path("n.lock")).unwrap();
-    place.run(&["watch", "n", "--until-writer-exits"]).exits(2).says(&["cannot be known"]);
+    place.run(&["watch", "n", "--until-writer-exits"]).exits(2).prints("").says(&["cannot be known"]);
 }
 
 #[test]
@@ -784,7 +816,7 @@ fn rm_removes_what_has_no_writer() {
     place.run(&["put", "a", "x"]).exits(0);
     place.run(&["put", "b", "x"]).exits(0);
     let _writer = place.options().create("live").unwrap();
-    place.run(&["rm", "a", "nothing", "b"]).exits(1).says(&["no mailbox nothing"]);
+    place.run(&["rm", "a", "nothing", "b"]).exits(1).says(&["no mailbox", place.path("nothing").to_str().unwrap()]);
     place.run(&["rm", "live"]).exits(3).says(&["live writer", "--force"]);
     assert!(place.path("live").exists());
     place.run(&["rm", "--force", "live"]).exits(0).says_nothing();
@@ -795,6 +827,77 @@ fn rm_removes_what_has_no_writer() {
     fs::write(place.path("text"), "not a mailbox at all").unwrap();
     place.run(&["rm", "text"]).exits(2).says(&["not a mailbox"]);
     assert!(place.path("text").exists());
+}
+
+#[test]
+fn a_consumer_by_a_socket_gets_the_newest_line_too() {
+    let place = Place::new();
+    let mut writer = place.options().create("n").unwrap();
+    writer.publish(b"1").unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = place.command(&["watch", "n"]);
+    let watch = Running(command.stdout(OwnedFd::from(theirs)).stderr(Stdio::piped()).spawn().unwrap());
+    drop(command);
+    let mut fds = [nix::poll::PollFd::new(ours.as_fd(), nix::poll::PollFlags::POLLIN)];
+    until(|| nix::poll::poll(&mut fds, 10u8).unwrap() == 1);
+    for number in 2..=100 {
+        writer.publish(number.to_string().as_bytes()).unwrap();
+    }
+    assert_eq!(line_of(&mut ours), "1");
+    assert_eq!(line_of(&mut ours), "100");
+    drop(ours);
+    watch.end().exits(0).says_nothing();
+}
+
+#[test]
+fn put_outlives_a_time_without_its_directory() {
+    let place = Place::new();
+    let directory = place.path("in");
+    fs::create_dir(&directory).unwrap();
+    let options = place.options().dir(&directory);
+    let mut put = place.start(place.command(&["put", "n", "--dir", directory.to_str().unwrap()]).stdin(Stdio::piped()));
+    put.feed("before\n");
+    until(|| options.inspect("n").is_ok_and(|info| info.number == 1));
+    let mut reader = options.open("n").unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    // Enough for it to notice, at full speed.
+    put.feed(&"meanwhile\n".repeat(10_000));
+    // Those who are attached go on.
+    until(|| reader.latest().unwrap().is_some_and(|message| message.number == 10_001));
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    until(|| {
+        put.feed("after\n");
+        options.inspect("n").is_ok_and(|info| info.number > 10_001)
+    });
+    drop(put.0.stdin.take());
+    let ran = put.end();
+    ran.exits(0).says(&["there is no directory", "tried again"]);
+    assert_eq!(ran.said().lines().count(), 1, "{}", ran.said());
+    assert_eq!(reader.read().unwrap().bytes, b"after");
+}
+
+#[test]
+fn a_line_that_fits_an_existing_mailbox_is_taken_whatever_its_length() {
+    let place = Place::new();
+    let most = 64 << 20;
+    drop(place.options().capacity(most + 100).banks(1).create("large").unwrap());
+    let mut line = vec![b'x'; most + 100];
+    place.run_with(&["put", "large", "--raw"], &line).exits(0).says_nothing();
+    assert_eq!(place.number("large"), 1);
+    line.push(b'x');
+    place.run_with(&["put", "large", "--raw"], &line).exits(2).says(&["67108965 bytes", "--capacity", "large"]);
+    assert_eq!(place.number("large"), 1);
+}
+
+#[test]
+fn a_name_in_json_is_a_name_however_it_was_typed() {
+    let place = Place::new();
+    place.run(&["put", "n", "x"]).exits(0);
+    let path = place.path("n");
+    for verb in ["get", "stat"] {
+        assert_eq!(place.run(&[verb, path.to_str().unwrap(), "--json"]).json()["name"], "n", "{verb}");
+    }
 }
 
 // demo ----------------------------------------------------------------------------------------------------------------
@@ -810,6 +913,20 @@ fn demo_shows_the_whole_idea_and_leaves_nothing() {
         assert!(text.contains(part), "`{part}` is missing in {text}");
     }
     assert!(!directory_of_demo(&text).exists());
+    // All lines are accounted for.
+    let numbers = |line: &str| -> Vec<u64> {
+        line.split_whitespace().filter_map(|word| word.trim_matches(',').replace(',', "").parse().ok()).collect()
+    };
+    let row = |who: &str| numbers(text.lines().rfind(|line| line.trim_start().starts_with(who)).unwrap());
+    let published = row("writers")[0];
+    for who in ["eager", "slow"] {
+        let row = row(who);
+        assert_eq!(row[0] + row[1], published, "{who}: {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("mailbox watch")), "{text}");
+
+    let ran = place.run(&["demo", "--dir", "/nonexistent"]);
+    ran.exits(2).prints("").says(&["cannot make a directory for the demo"]);
 
     let mut demo = place.start(&mut place.command(&["demo"]));
     let mut text = String::new();
@@ -891,8 +1008,14 @@ fn directories() {
     let missing = missing.to_str().unwrap();
     for verb in [&["put", "n", "x"][..], &["get", "n"], &["watch", "n"], &["stat", "n"], &["list"], &["rm", "n"]] {
         let arguments = [verb, &["--dir", missing]].concat();
-        place.run(&arguments).exits(2).prints("").says(&["there is no directory", "mkdir -m 700", missing]);
+        let ran = place.run(&arguments);
+        ran.exits(2).prints("").says(&["there is no directory", missing]);
+        // Advice for the one who makes something; another has mistyped.
+        assert_eq!(ran.said().contains("mkdir -m 700"), ["put", "watch"].contains(&verb[0]), "{}", ran.said());
     }
+    // Trusting somebody does not lead elsewhere.
+    place.run(&["put", "trusting", "x", "--owner", "0"]).exits(0);
+    assert!(place.path("trusting").exists());
     // `--dir` goes before MAILBOX_DIR, a path before both.
     fs::create_dir(missing).unwrap();
     place.run(&["put", "--dir", missing, "n", "x"]).exits(0);

@@ -5,6 +5,8 @@
 //! | writer | killed hundreds of times in a tight loop, 4 banks | numbers go on; no number has two lines, over all readers; the last line stays |
 //! | | the same, 1 bank | the same, but that a kill in the middle leaves no line |
 //! | | killed after each instruction of a publish | the same, in each state that a publish goes through |
+//! | | killed between publishing and waking | the sleeper has the line when its slice is over |
+//! | | led through a publish | no system call while nobody waits |
 //! | | stopped in each of these states | readers have the last line; a second writer finds it busy |
 //! | reader | killed asleep, while it reads, after each instruction of a read | the writer and other readers notice nothing |
 //! | second writer | beside a live one, a killed one | busy; at once |
@@ -15,6 +17,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
 use common::trace::Traced;
@@ -324,6 +327,49 @@ fn a_writer_stopped_in_the_middle_keeps_nobody_from_the_last_line() {
             child.kill();
             assert_eq!(place.options().create(NAME).unwrap().number(), 6);
         }
+    }
+}
+
+/// Between publishing and waking: the sleeper wakes by itself, when its slice is over.
+#[test]
+fn a_sleeper_whose_writer_is_killed_before_it_wakes_anybody_has_the_line_all_the_same() {
+    let place = Place::new();
+    let words = Words::new(place.dir());
+    drop(place.options().capacity(64).create(NAME).unwrap());
+    let raw = place.raw();
+    for _ in 0..10 {
+        let mut sleeper = place.options().open(NAME).unwrap();
+        let Some((child, traced)) = start_stepped("stepped_writer", &place, &words, 64) else {
+            return skip("this system does not allow to trace a child");
+        };
+        let before = raw.latest();
+        assert_eq!(sleeper.read().unwrap().number, before);
+        thread::scope(|scope| {
+            let asleep = scope.spawn(|| sleeper.read_timeout(common::LIMIT).unwrap().expect("published").number);
+            // Its flag stands until a writer takes it; a writer that has not, wakes nobody.
+            wait_until("it sleeps", || raw.waiters() & 1 != 0);
+            // The next system call of the publish is the wake: the flag is taken, and nobody is woken yet.
+            traced.to_system_call();
+            assert_eq!((raw.latest(), raw.waiters(), words.get(DONE)), (before + 1, 0, 0), "it stands before the wake");
+            traced.kill(child);
+            assert_eq!(asleep.join().unwrap(), before + 1);
+        });
+    }
+}
+
+/// The first system call after the word is given is the one that says so, after the publish.
+#[test]
+fn a_publish_makes_no_system_call_while_nobody_waits() {
+    let place = Place::new();
+    let words = Words::new(place.dir());
+    for length in [0, 40, 4096, 65536] {
+        drop(place.options().capacity(65536).create(NAME).unwrap());
+        let Some((child, traced)) = start_stepped("stepped_writer", &place, &words, length) else {
+            return skip("this system does not allow to trace a child");
+        };
+        traced.to_system_call();
+        assert_eq!(words.get(DONE), 1, "{length} bytes");
+        traced.kill(child);
     }
 }
 

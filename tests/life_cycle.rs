@@ -3,7 +3,7 @@
 //! | what happens | to whom | asserted |
 //! |---|---|---|
 //! | growth | readers under load | nothing shown twice or out of order, no line after growth lost |
-//! | removal, re-creation | waiting readers, a live writer | `missed` is number - 1; `Removed`, for good |
+//! | removal, re-creation | waiting readers, a live writer, both under load | `missed` is number - 1; `Removed`, for good |
 //! | sweep of files, of the directory, of one file | writer at work and idle, sleepers, a restarted writer | same instance, numbers go on |
 //! | kill at each system call | while made, taken over, grown, removed | the next writer goes on; nothing is left over |
 //! | lock file unlinked | second writer | never two that publish in one file |
@@ -14,6 +14,8 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::trace::Traced;
@@ -87,6 +89,74 @@ fn growth_under_load_loses_no_order_and_shows_nothing_twice() {
         assert_eq!(instance(&place), before);
         assert_eq!(place.entries(), FILES);
     }
+}
+
+/// The only bank was being written when its writer was killed: growth carries the number over, and no line.
+#[test]
+fn one_bank_that_was_left_unfinished_grows_without_a_line() {
+    let place = Place::new();
+    let mut writer = place.options().banks(1).capacity(8).create(NAME).unwrap();
+    writer.publish(b"one").unwrap();
+    drop(writer);
+    let raw = place.raw();
+    raw.put_u64(raw.bank(0), 3);
+    let mut late = place.options().open(NAME).unwrap();
+    let mut writer = place.options().capacity(100).create(NAME).unwrap();
+    assert_eq!((writer.number(), writer.capacity()), (1, 100));
+    assert!(late.latest().unwrap().is_none());
+    assert!(place.options().open(NAME).unwrap().try_read().unwrap().is_none());
+    assert_eq!(writer.publish(&[b'x'; 100]).unwrap(), 2);
+    assert_eq!((late.read().unwrap().number, late.latest().unwrap().unwrap().bytes.len()), (2, 100));
+}
+
+/// A writer in a tight loop whose mailbox is removed again and again, and made anew by the next; readers that go along.
+#[test]
+fn removal_under_load_leads_every_reader_to_the_last_mailbox() {
+    const REMOVALS: u32 = 20;
+    const LENGTH: usize = 100;
+    let place = Place::new();
+    let options = place.options();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut removed = 0;
+            loop {
+                let mut writer = options.clone().capacity(LENGTH).create(NAME).unwrap();
+                loop {
+                    let is_last = is_over.load(Ordering::Relaxed);
+                    let line = if is_last { b"the end".to_vec() } else { line(writer.number() + 1, 0, LENGTH) };
+                    match writer.publish(&line) {
+                        Ok(_) if is_last => return removed,
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::Removed => break removed += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        });
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reader = options.clone().wait_for_mailbox(true).open(NAME).unwrap();
+                    loop {
+                        let message = reader.read_timeout(LIMIT).unwrap().expect("lines go on");
+                        if message.bytes == b"the end" {
+                            return;
+                        }
+                        assert!(is_line(message.bytes, message.number, 0), "{} is not whole", message.number);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..REMOVALS {
+            wait_until("it is there, and in use", || options.inspect(NAME).is_ok_and(|info| info.number > 0));
+            options.remove(NAME, true).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        assert!(writing.join().unwrap() >= REMOVALS / 2, "the writer has hardly noticed");
+    });
+    assert_eq!(place.entries(), FILES);
 }
 
 #[test]

@@ -311,3 +311,21 @@ fn a_reader_says_so_where_numbers_begin_again() {
         assert_eq!(error.kind(), ErrorKind::Damaged, "{latest}, the newest passed over: {error}");
     }
 }
+
+/// It was allocated piece by piece, until no process of the machine had memory left. (In a mailbox that is grown, too.)
+#[test]
+fn a_capacity_that_cannot_fit_is_refused_before_anything_is_taken() {
+    let place = Place::new();
+    let system = nix::sys::statvfs::statvfs(place.dir()).unwrap();
+    if system.blocks() == 0 {
+        return common::skip("this file system has no limit");
+    }
+    let too_much = (system.blocks_available() * system.fragment_size() + (64 << 30)) as usize;
+    let options = place.options().banks(1);
+    assert_eq!(options.clone().capacity(too_much).create(NAME).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(place.entries(), [""; 0]);
+    let mut writer = options.create(NAME).unwrap();
+    writer.publish(b"a").unwrap();
+    assert_eq!(writer.grow(too_much).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(writer.publish(b"b").unwrap(), 2);
+}

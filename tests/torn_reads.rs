@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0, 1, 7, 8, 39, 40, 41, 255, 4095, 4096 bytes, 64 KiB, and of mixed lengths | 2, 4, 8 | whole; numbers rise, `missed` adds up; each reader gets its lines |
 //! | the same | 1, the textbook seqlock | whole; numbers rise; nobody waits for ever once the writer rests |
-//! | short | 1, 2, 4, 8 | fresh: what the writer, or another reader, has told of is found |
+//! | short | 2, 4, 8 | fresh: what the writer, or another reader, has told of is found |
 //!
 //! Each line is a function of its number and length, so a mixture of two shows. The edges of the sizes: a word (8),
 //! what shares the sequence's cache line (40), a page, more than the caches nearest to the processor.

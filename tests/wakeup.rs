@@ -4,7 +4,7 @@
 //! |---|---|
 //! | woken | by a line; by growth, removal and re-creation; a thousand sleepers, each line; not by the end of a slice |
 //! | time | never early, also with signals; no measurable use of the processor, in each way to wait |
-//! | faults | a sleeper stopped, killed; a writer killed; `leaving` set by one who never went on |
+//! | faults | a sleeper stopped, killed; `leaving` set by one who never went on (a writer killed: `crash.rs`) |
 //!
 //! Times are measured where nothing else tells a wake-up from the end of a time slice, and only medians count, of the
 //! best of several attempts: noise makes times longer, never shorter.

@@ -52,8 +52,9 @@ impl Directory {
                 }
                 Err(Errno::ENOENT) if is_default => return Err(missing()),
                 Err(Errno::ENOENT) => {
-                    let make = format!("there is no directory {0}; make it: mkdir -m 700 {0}", path.display());
-                    return Err(Fault::system(make, Errno::ENOENT));
+                    let shown = path.display();
+                    let advice = if make { format!("; make it: mkdir -m 700 {shown}") } else { String::new() };
+                    return Err(Fault::system(format!("there is no directory {shown}{advice}"), Errno::ENOENT));
                 }
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     let kind = format!("{} is not a directory", path.display());
@@ -90,14 +91,19 @@ impl Directory {
         let shown = self.path.display();
         if !trusts(self.stat.st_uid, self.owner) {
             let uid = self.stat.st_uid;
-            return untrusted(format!(
-                "the directory {shown} belongs to user {uid}; if you trust that user, say so: --owner {uid}"
-            ));
+            return untrusted(if self.is_default && self.owner.is_none() {
+                format!(
+                    "the directory {shown} should be yours, and was made by user {uid}; have it removed (root can), or \
+                     use another by --dir"
+                )
+            } else {
+                format!("the directory {shown} belongs to user {uid}; if you trust that user, say so: --owner {uid}")
+            });
         }
         if self.stat.st_mode & OTHERS_WRITE != 0 {
             return untrusted(format!(
                 "the directory {shown} is writable by everybody (mode {:04o}), so anybody could swap the mailbox; \
-                 use one of your own: mkdir -m 700 {shown}/mine, then --dir {shown}/mine",
+                 use one of your own, such as {shown}/mine, made by: mkdir -m 700 {shown}/mine",
                 self.stat.st_mode & PERMISSIONS
             ));
         }

@@ -29,6 +29,8 @@ pub struct Bell(ParentOnly);
 impl Bell {
     /// Opens the FIFO, making it if it is not there. The writer's lock must be held.
     pub fn open_or_make(directory: &Directory, names: &Names, mode: u32) -> Result<Self, Fault> {
+        // Found out now, and not within the first publish that rings.
+        needs_empty_fifo();
         loop {
             match Self::open(directory, &names.bell)? {
                 Some(bell) => return Ok(bell),
@@ -145,7 +147,11 @@ pub fn queued(fd: impl AsFd) -> usize {
 /// 1b6b26ae7053 and 3a34b13a88ca). Found by trying, once, since such fixes travel to older versions.
 fn needs_empty_fifo() -> bool {
     static NEEDED: OnceLock<bool> = OnceLock::new();
-    *NEEDED.get_or_init(|| second_byte_is_silent().unwrap_or(false))
+    match NEEDED.get() {
+        Some(&needed) => needed,
+        // Without descriptors for a trial it is the safe way, which costs a system call more, and tried again.
+        None => second_byte_is_silent().map_or(true, |needed| *NEEDED.get_or_init(|| needed)),
+    }
 }
 
 fn second_byte_is_silent() -> nix::Result<bool> {

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, posix_fallocate};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::linkat;
 
 use super::directory::{Directory, PERMISSIONS, kind_of, of_descriptor};
@@ -68,18 +69,28 @@ impl Unnamed {
 
 /// Allocates all pages now, so that a full file system is an error here and no SIGBUS later.
 fn allocate(file: impl AsFd, length: u64, directory: &Directory) -> Result<(), Fault> {
+    reserve(&file, length).map_err(|errno| {
+        let directory = directory.path().display();
+        Fault::system(format!("no room for {length} bytes in the file system of {directory}"), errno)
+    })
+}
+
+fn reserve(file: impl AsFd, length: u64) -> nix::Result<()> {
+    // Asked first: what cannot fit would be found out only when all memory is taken, from everybody. (No blocks at all:
+    // a tmpfs without a limit.)
+    let system = fstatvfs(&file)?;
+    if system.blocks() > 0 && length > system.blocks_available().saturating_mul(system.fragment_size()) {
+        return Err(Errno::ENOSPC);
+    }
     // In pieces, and each until it is done: tmpfs gives a piece up when a signal comes.
     const PIECE: u64 = 4 << 20;
     for start in (0..length).step_by(PIECE as usize) {
-        let allocated = loop {
+        loop {
             match posix_fallocate(&file, start as i64, PIECE.min(length - start) as i64) {
                 Err(Errno::EINTR) => {}
-                result => break result,
+                result => break result?,
             }
-        };
-        allocated.map_err(|errno| {
-            Fault::system(format!("no room for {length} bytes in {}", directory.path().display()), errno)
-        })?;
+        }
     }
     Ok(())
 }
@@ -159,8 +170,8 @@ pub fn replace(directory: &Directory, names: &Names) -> Result<(), Fault> {
 pub struct Opened {
     /// The file.
     pub file: File,
-    /// Whether we may write to it.
-    pub writable: bool,
+    /// Why we may not write to it, if we may not.
+    pub refusal: Option<Errno>,
     /// Its header.
     pub header: Header,
     /// Its owner, mode and so on.
@@ -171,17 +182,17 @@ impl Opened {
     /// Opens mailbox `NAME`; `None` if nothing bears the name.
     pub fn open(directory: &Directory, name: &CStr) -> Result<Option<Self>, Fault> {
         loop {
-            let Some((file, writable)) = Self::open_file(directory, name)? else { return Ok(None) };
+            let Some((file, refusal)) = Self::open_file(directory, name)? else { return Ok(None) };
             let stat = fstat(&file).map_err(|e| Fault::system("the file cannot be examined", e))?;
             if !directory.check_entry(&stat, SFlag::S_IFREG, "what bears the name")? {
                 continue;
             }
             let header = read_header(&file, &stat)?;
-            return Ok(Some(Self { file, writable, header, stat }));
+            return Ok(Some(Self { file, refusal, header, stat }));
         }
     }
 
-    fn open_file(directory: &Directory, name: &CStr) -> Result<Option<(File, bool)>, Fault> {
+    fn open_file(directory: &Directory, name: &CStr) -> Result<Option<(File, Option<Errno>)>, Fault> {
         // A look before the open: to open a device can have effects.
         let Some(stat) = directory.look_up(name)? else { return Ok(None) };
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
@@ -190,19 +201,20 @@ impl Opened {
                 format!("what bears the name is {}, not a mailbox; choose another name", kind_of(&stat)),
             ));
         }
-        let mut result = directory.open_entry(name, OFlag::O_RDWR).map(|fd| (fd, true));
-        if matches!(result, Err(Errno::EACCES | Errno::EROFS | Errno::EPERM)) {
-            result = directory.open_entry(name, OFlag::O_RDONLY).map(|fd| (fd, false));
+        let mut result = directory.open_entry(name, OFlag::O_RDWR).map(|fd| (fd, None));
+        if let Err(refusal @ (Errno::EACCES | Errno::EROFS | Errno::EPERM)) = result {
+            result = directory.open_entry(name, OFlag::O_RDONLY).map(|fd| (fd, Some(refusal)));
         }
         match result {
-            Ok((fd, writable)) => Ok(Some((fd.into(), writable))),
+            Ok((fd, refusal)) => Ok(Some((fd.into(), refusal))),
             Err(Errno::ENOENT) => Ok(None),
             Err(Errno::ELOOP) => {
                 Err(Fault::new(ErrorKind::NotAMailbox, "what bears the name is a symbolic link, not a mailbox"))
             }
             Err(Errno::EACCES) => Err(Fault::system(
                 format!(
-                    "it belongs to user {} and has mode {:04o}; its writer can let others read: --mode 0644",
+                    "it belongs to user {} and has mode {:04o}; to let others read, its owner has to make it anew: \
+                     mailbox rm, then mailbox put --mode 0644",
                     stat.st_uid,
                     stat.st_mode & PERMISSIONS
                 ),
@@ -214,7 +226,8 @@ impl Opened {
 
     /// Maps it for a reader: the slot read-only, the wait page writable if the file is.
     pub fn map_to_read(self) -> Result<Shared, Fault> {
-        let Self { file, writable, header: Header { geometry, .. }, .. } = self;
+        let Self { file, refusal, header: Header { geometry, .. }, .. } = self;
+        let writable = refusal.is_none();
         let failed = |e| Fault::system("the file cannot be mapped", e);
         let whole = MmapOptions::new().len(geometry.footprint() as usize).map_raw_read_only(&file).map_err(failed)?;
         let wait = if writable {
@@ -228,12 +241,13 @@ impl Opened {
 
     /// Refuses one that we may only read.
     pub fn check_writable(&self) -> Result<(), Fault> {
-        if self.writable {
-            return Ok(());
-        }
+        let Some(refusal) = self.refusal else { return Ok(()) };
         let (uid, mode) = (self.stat.st_uid, self.stat.st_mode & PERMISSIONS);
-        let why = format!("it belongs to user {uid} and has mode {mode:04o}: it can be read, not written");
-        Err(Fault::system(why, Errno::EACCES))
+        let why = match refusal {
+            Errno::EACCES => format!("it belongs to user {uid} and has mode {mode:04o}: it can be read, not written"),
+            _ => "it can be read, not written".into(),
+        };
+        Err(Fault::system(why, refusal))
     }
 
     /// Maps it for a writer.

@@ -17,7 +17,7 @@
 //! | `sequence`, `length`, `time`, payload | each bank | writer | see [`seqlock::Bank`] |
 //! | `latest` | header | writer | number of the newest message announced |
 //! | `leaving` | header | who grows or removes the mailbox | this file is about to lose its name, or has lost it |
-//! | `waiters` | wait page | readers set, writer takes | somebody sleeps ([`eventcount::FUTEX`]) or polls ([`eventcount::BELL`]) |
+//! | `waiters` | wait page | readers set, writer takes | who waits: [`eventcount::FUTEX`], [`eventcount::BELL`] |
 //! | `epoch` | wait page | whoever wakes | the futex word |
 //!
 //! # Publish message n
@@ -29,7 +29,8 @@
 //! 4. `latest = n` \[latest\]
 //! 5. `waiters` \[waiters\]: zero, and it is done; else [`eventcount::Eventcount::notify`].
 //!
-//! No loop, no lock, no system call unless somebody sleeps: wait-free.
+//! No loop, no lock, and no system call unless somebody sleeps or polls: wait-free. (The writer also looks after its
+//! files now and then: `docs/protocol.md`, section 3.)
 //!
 //! # Read, by a reader that last returned p
 //!
@@ -40,9 +41,9 @@
 //!    \[validate\]; not `2n` both times: start again at 1 ([`seqlock::read_attempt`]).
 //!
 //! A retry means that the writer has passed by meanwhile, so that the system as a whole moves: lock-free. A reader that
-//! keeps up touches neither `latest` nor any other line that the writer changes but the banks; one that waits looks at
-//! the next bank's sequence alone ([`seqlock::has_newer`]), so that a short line, which shares its cache line with the
-//! sequence, arrives in one transfer.
+//! keeps up touches neither `latest` nor any other cache line that the writer changes but the banks'; one that waits
+//! looks at the next bank's sequence alone ([`seqlock::has_newer`]), so that a short line, which shares its cache line
+//! with the sequence, arrives in one transfer.
 //!
 //! # The pairs
 //!
@@ -54,18 +55,18 @@
 //! |---|---|---|
 //! | \[mark\] fence after the odd sequence | \[validate\] fence before the second look | a torn read passes for whole |
 //! | \[publish\] release of `2n` | \[saw-sequence\] fence after the first look | old words under a new number |
-//! | \[latest\] as a release | \[saw-latest\] fence after `latest` | `latest` ahead of its bank: an intact file looks damaged |
-//! | \[latest\], \[waiters\]: store, then look | \[arm\], \[armed\]: store, then look | a reader sleeps on a line that is there |
-//! | \[bump\] release of `epoch` | \[key\] fence after the key | the same, when the reader took the new epoch for its key |
+//! | \[latest\] as a release | \[saw-latest\] fence after `latest` | `latest` ahead of its bank, as if damaged |
+//! | \[latest\], \[waiters\]: store, look | \[arm\], \[armed\]: store, look | a reader sleeps on a line that is there |
+//! | \[bump\] release of `epoch` | \[key\] fence after the key | the same, where the key is the new epoch |
 //!
 //! # Guarantees
 //!
 //! * **Whole**: a read returns the bytes of one message. By \[mark\]/\[validate\]: if the copy saw one word of message
 //!   n + banks or later, the second look sees a sequence that is not `2n`.
 //! * **Ordered**: what one reader returns never goes back, by the `max` of step 2 and because "newer" is `>`.
-//! * **Fresh**: a read that begins after publish k returned gives k or newer, since its first load of the bank sees at
-//!   least the sequence stored by then. So does a read that begins after *another reader* has returned k: by the look
-//!   at the next bank, even if the writer stopped before step 4.
+//! * **Fresh**: a read that begins after publish k returned gives k or newer: each bank then shows it at least the
+//!   newest of messages 1 to k that belongs to it, so that no look ends below k. So does a read that begins after
+//!   *another reader* has returned k: by the look at the next bank, even if the writer stopped before step 4.
 //! * **One number, one line** within an instance, for all readers and across kills, because recovery counts every line
 //!   that anybody can have seen ([`seqlock::recover`]).
 //! * **Crash-safe**: with 2 banks or more, message n - 1 is untouched while n is written; killed before step 3, n - 1

@@ -128,7 +128,8 @@ pub fn newest(slot: &impl Slot) -> Option<u64> {
     (is_there && newest <= MAX_NUMBER).then_some(newest)
 }
 
-/// Whether a message newer than `held` may be there; the cheapest look, one load of the line that will change next.
+/// Whether a message newer than `held` may be there; the cheapest look, one load of the cache line that will
+/// change next.
 ///
 /// `false` is certain: numbers are consecutive, and a file that carries on another's begins as if all its banks had
 /// been written, so nothing newer exists while the bank of `held + 1` holds less than it.
@@ -136,8 +137,8 @@ pub fn newest(slot: &impl Slot) -> Option<u64> {
 pub fn has_newer(slot: &impl Slot, held: u64) -> bool {
     let next = held.wrapping_add(1);
     // ORDERING: Relaxed suffices. That publish k has returned before this load (the reader knows it by other means,
-    // which carry the order) makes the load see at least its sequence, by coherence. Whoever goes on calls `look`,
-    // which fences.
+    // which carry the order) makes the load see at least the sequence of the newest of messages 1 to k that belongs to
+    // this bank, by coherence. Whoever goes on calls `look`, which fences.
     slot.bank(next).sequence.load(Relaxed) >= sequence_of(next)
 }
 
@@ -164,7 +165,7 @@ pub enum Look {
 
 /// Finds the number of the newest message, not below `held`, the number that this reader has returned last. Wait-free.
 ///
-/// A reader that keeps up never loads `latest`, whose line the writer changes with every message.
+/// A reader that keeps up never loads `latest`, whose cache line the writer changes with every message.
 #[inline]
 pub fn look(slot: &impl Slot, held: u64) -> Look {
     match look_ahead(slot, held) {

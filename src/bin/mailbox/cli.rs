@@ -43,7 +43,8 @@ pub struct Place {
     /// The directory for names without `/`.
     #[arg(long, global = true, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Another user to trust with the mailbox, by name or number; also chooses that user's directory.
+    /// Another user to trust with the mailbox, by name or number; without --dir and MAILBOX_DIR also chooses that user's
+    /// directory.
     #[arg(long, global = true, value_name = "USER", value_parser = units::user)]
     pub owner: Option<u32>,
 }
@@ -79,17 +80,30 @@ pub enum Command {
     Demo,
 }
 
+/// For the verbs that take a DUR.
+const DURATIONS: &str = "DUR: 250ms, 2s, 5m, 1h or 1.5 (seconds). Exit status: see `mailbox --help`.";
+
+const WATCHING: &str = "\
+Put the slow step directly behind it: a filter in between has a pipe of its own
+that holds up to 64 KiB of old lines.
+
+  mailbox watch clock | while read -r line; do sleep 1; echo \"$line\"; done
+
+DUR: 250ms, 2s, 5m, 1h or 1.5 (seconds). Exit status: see `mailbox --help`.";
+
 #[derive(Args)]
+#[command(after_help = DURATIONS)]
 pub struct Put {
     /// The mailbox; made if it does not exist.
     pub name: OsString,
     /// The line; else standard input is read, where a line ends with LF and the last one needs none. One that begins
     /// with `-` goes after `--`.
     pub line: Option<OsString>,
-    /// Most bytes in a line; longer ones are then errors. Else the mailbox grows as needed, up to 64 MiB.
+    /// Most bytes in a line, such as 4096, 64K or 1M; longer ones are then errors. Else a new mailbox begins with 4096
+    /// and grows as needed, up to 64 MiB. It takes four times as much memory.
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub capacity: Option<usize>,
-    /// Permissions of a new mailbox: 0600, 0640, 0644, 0660 or 0664.
+    /// Permissions of a new mailbox: 0600, 0640, 0644, 0660 or 0664. Other than those of one that exists: an error.
     #[arg(long, value_name = "OCTAL", value_parser = units::mode)]
     pub mode: Option<u32>,
     /// Lines end with NUL.
@@ -98,20 +112,21 @@ pub struct Put {
     /// All of standard input is one message.
     #[arg(long, conflicts_with = "line")]
     pub raw: bool,
-    /// How long to wait for another writer to leave.
-    #[arg(long, value_name = "DUR", value_parser = units::duration)]
+    /// How long to wait for another writer to leave; else it is an error at once (3).
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true, value_parser = units::duration)]
     pub wait: Option<Duration>,
 }
 
 #[derive(Args)]
+#[command(after_help = DURATIONS)]
 pub struct Get {
     /// The mailbox.
     pub name: OsString,
-    /// How long to wait for a line, if there is none.
-    #[arg(long, value_name = "DUR", value_parser = units::duration)]
+    /// How long to wait for a line, if there is none (with --max-age: none that is fresh enough).
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true, value_parser = units::duration)]
     pub wait: Option<Duration>,
     /// A line that is older, or whose age is unknown, does not count.
-    #[arg(long, value_name = "DUR", value_parser = units::duration)]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true, value_parser = units::duration)]
     pub max_age: Option<Duration>,
     /// One JSON object: name, number, missed, time, age_s, len, data or data_base64.
     #[arg(long)]
@@ -122,6 +137,7 @@ pub struct Get {
 }
 
 #[derive(Args)]
+#[command(after_help = WATCHING)]
 pub struct Watch {
     /// The mailbox; waited for if it does not exist.
     pub name: OsString,
@@ -129,12 +145,13 @@ pub struct Watch {
     #[arg(short = 'n', long = "count", value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End with status 124 when there is no new line for so long.
-    #[arg(long, value_name = "DUR", value_parser = units::duration)]
+    #[arg(long, value_name = "DUR", allow_hyphen_values = true, value_parser = units::duration)]
     pub timeout: Option<Duration>,
     /// Pass over the line that is there already.
     #[arg(long)]
     pub new_only: bool,
-    /// End when the writer has gone; one that has not come yet is waited for.
+    /// End when the writer has gone; one that has not come yet is waited for, so that after one that may be over already
+    /// --timeout is needed too.
     #[arg(long)]
     pub until_writer_exits: bool,
     /// One JSON object a line: name, number, missed, time, age_s, len, data or data_base64.

@@ -77,9 +77,10 @@ impl From<Error> for Failure {
             _ => ExitCode::Failed,
         };
         let text = match error.source() {
-            // "No such file or directory" adds nothing to the text.
-            Some(cause) if error.kind() != ErrorKind::NotFound => format!("{error}: {cause}"),
-            _ => error.to_string(),
+            // To which "No such file or directory" adds nothing.
+            Some(_) if error.to_string().contains("there is no directory") => error.to_string(),
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
         };
         Self { code, text }
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -55,7 +56,12 @@ impl Output {
     /// Writes one JSON object.
     pub fn object(&mut self, object: &impl Serialize) -> Result<()> {
         self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, object).expect("plain data, and memory takes it");
+        if self.is_terminal {
+            let json = serde_json::to_string(object).expect("plain data, and memory takes it");
+            self.buffer.extend_from_slice(spell_out(&json).as_bytes());
+        } else {
+            serde_json::to_writer(&mut self.buffer, object).expect("plain data, and memory takes it");
+        }
         self.buffer.push(b'\n');
         write(&self.buffer)
     }
@@ -99,13 +105,31 @@ pub fn escape(bytes: &[u8]) -> String {
         for char in chunk.valid().chars() {
             match char {
                 '\n' | '\t' => text.push(char),
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => text.extend(char.escape_unicode()),
                 _ if char.is_control() => text.extend(char.escape_default()),
+                _ if acts_on_terminal(char) => text.extend(char.escape_unicode()),
                 _ => text.push(char),
             }
         }
         for byte in chunk.invalid() {
             _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Control characters, and those that change the direction of writing.
+fn acts_on_terminal(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// JSON text, which spells out the control characters of ASCII alone, for a terminal: with the others spelt out too.
+fn spell_out(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        if acts_on_terminal(char) {
+            _ = write!(text, "\\u{:04x}", char as u32);
+        } else {
+            text.push(char);
         }
     }
     text
@@ -130,7 +154,7 @@ impl<'a> Line<'a> {
     fn new(name: &OsStr, message: &Message<'a>) -> Self {
         let data = str::from_utf8(message.bytes).ok();
         Self {
-            name: name.to_string_lossy().into_owned(),
+            name: file_name(name),
             number: message.number,
             missed: message.missed,
             time: message.age.map(time),
@@ -140,6 +164,11 @@ impl<'a> Line<'a> {
             data_base64: data.is_none().then(|| BASE64_STANDARD.encode(message.bytes)),
         }
     }
+}
+
+/// A mailbox's name, of what was typed, which may be a path.
+fn file_name(typed: &OsStr) -> String {
+    Path::new(typed).file_name().unwrap_or(typed).to_string_lossy().into_owned()
 }
 
 /// A mailbox as JSON.
@@ -165,7 +194,7 @@ impl Mailbox {
     pub fn new(name: &OsStr, info: &Info) -> Self {
         Self {
             schema: 1,
-            name: name.to_string_lossy().into_owned(),
+            name: file_name(name),
             path: info.path.to_string_lossy().into_owned(),
             instance: info.instance.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
             capacity: info.capacity,
@@ -207,6 +236,14 @@ mod tests {
         assert_eq!(escape(b"\x1b[31m\r\x07\x00\x7f"), "\\u{1b}[31m\\r\\u{7}\\u{0}\\u{7f}");
         assert_eq!(escape(b"\xff\xc3"), "\\xff\\xc3");
         assert_eq!(escape("caf\u{e9} \u{9b}31m \u{202e}".as_bytes()), "caf\u{e9} \\u{9b}31m \\u{202e}");
+    }
+
+    #[test]
+    fn nor_does_json() {
+        let json = serde_json::to_string("a\x1b\u{9b}31m\u{202e}caf\u{e9}\u{7f}").unwrap();
+        let shown = spell_out(&json);
+        assert_eq!(shown, "\"a\\u001b\\u009b31m\\u202ecaf\u{e9}\\u007f\"");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), serde_json::from_str::<String>(&json).unwrap());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A pipe holds 64 KiB, an hour of short lines for a slow consumer, and then the newest line is not what it gets. So a
 //! pipe is made one page small, and a line is written only when the pipe is empty. A pipe of one page has a single
 //! buffer, and is ready for writing (`POLLOUT`) exactly when that is free. It cannot be made smaller while it holds
-//! more (`EBUSY`): until then, we ask every 10 ms how much there is. Other kinds of output take a line at any time.
+//! more (`EBUSY`): until then, we ask every 10 ms how much there is. A socket, which some programs start others with,
+//! is asked as well. Other kinds of output take a line at any time.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -22,9 +23,12 @@ use crate::signals;
 /// Smallest size that a pipe can have; the kernel rounds it up to its page.
 const PAGE: i32 = 4096;
 /// How long until a pipe that cannot say so is asked whether it is empty.
-const ASK_EVERY: Duration = Duration::from_millis(10);
+const ASK_PIPE_EVERY: Duration = Duration::from_millis(10);
+/// The same for a socket, which can never say so: this is the pace of the lines that its consumer gets.
+const ASK_SOCKET_EVERY: Duration = Duration::from_millis(1);
 
 nix::ioctl_read_bad!(bytes_in_pipe, libc::FIONREAD, libc::c_int);
+nix::ioctl_read_bad!(bytes_unsent, libc::TIOCOUTQ, libc::c_int);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -32,6 +36,7 @@ enum Kind {
     OnePage,
     /// Has to be asked.
     Pipe,
+    Socket,
     /// Takes a line at any time.
     Other,
 }
@@ -47,10 +52,14 @@ pub struct Stdout {
 impl Stdout {
     pub fn new() -> Self {
         let stdout = io::stdout();
-        let is_pipe = fstat(&stdout).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits());
+        let kind = match fstat(&stdout).map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())) {
+            Ok(SFlag::S_IFIFO) => Kind::Pipe,
+            Ok(SFlag::S_IFSOCK) => Kind::Socket,
+            _ => Kind::Other,
+        };
         let former = fcntl(&stdout, FcntlArg::F_GETPIPE_SZ).unwrap_or(0);
-        let mut this = Self { stdout, kind: if is_pipe { Kind::Pipe } else { Kind::Other }, former };
-        if is_pipe {
+        let mut this = Self { stdout, kind, former };
+        if kind == Kind::Pipe {
             signals::restore_pipe_size(former);
             this.shrink();
         }
@@ -74,15 +83,18 @@ impl Stdout {
                         return Ok(ready);
                     }
                 }
-                Kind::Pipe => {
+                Kind::Pipe | Kind::Socket => {
                     if self.is_empty()? {
-                        self.shrink();
+                        if self.kind == Kind::Pipe {
+                            self.shrink();
+                        }
                         return Ok(true);
                     }
                     if has_passed(deadline) {
                         return Ok(false);
                     }
-                    let soon = Instant::now() + ASK_EVERY;
+                    let pause = if self.kind == Kind::Pipe { ASK_PIPE_EVERY } else { ASK_SOCKET_EVERY };
+                    let soon = Instant::now() + pause;
                     self.poll(PollFlags::empty(), None, Some(deadline.map_or(soon, |deadline| deadline.min(soon))))?;
                 }
             }
@@ -121,9 +133,19 @@ impl Stdout {
 
     fn is_empty(&self) -> Result<bool> {
         let mut count = 0;
-        // SAFETY: FIONREAD writes one int (ioctl_pipe, pipe(7)), to a variable of ours.
-        match unsafe { bytes_in_pipe(self.stdout.as_raw_fd(), &mut count) } {
+        let stdout = self.stdout.as_raw_fd();
+        // SAFETY: FIONREAD (pipe(7)) and TIOCOUTQ, which is SIOCOUTQ of sockets (unix(7), tcp(7)), write one int, to a
+        // variable of ours.
+        let asked = unsafe {
+            match self.kind {
+                Kind::Socket => bytes_unsent(stdout, &mut count),
+                _ => bytes_in_pipe(stdout, &mut count),
+            }
+        };
+        match asked {
             Ok(_) => Ok(count == 0),
+            // A kind of socket that keeps no account.
+            Err(_) if self.kind == Kind::Socket => Ok(true),
             Err(errno) => Err(Failure::system("cannot ask the pipe on standard output", errno)),
         }
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ const STEP: Duration = Duration::from_millis(500);
 /// The pace of the writer, until it runs as fast as it can.
 const PACE: Duration = Duration::from_millis(1);
 
-pub fn run() -> Result {
+pub fn run(place: &crate::cli::Place) -> Result {
     signals::watch_for_end();
-    let place = Place::new()?;
+    let place = Place::new(place.dir.as_deref())?;
     let stage = Stage {
         place: &place,
         output: Mutex::new(Output::new()),
-        is_over: AtomicBool::new(false),
+        end: AtomicU64::new(u64::MAX),
         taken: AtomicU64::new(0),
     };
     let told = stage.play();
@@ -44,9 +44,13 @@ pub fn run() -> Result {
 struct Place(PathBuf);
 
 impl Place {
-    fn new() -> Result<Self> {
+    fn new(directory: Option<&Path>) -> Result<Self> {
         let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+        let parent = match directory {
+            Some(directory) => directory.into(),
+            None if memory.is_dir() => memory.into(),
+            None => std::env::temp_dir(),
+        };
         match nix::unistd::mkdtemp(&parent.join("mailbox-demo-XXXXXX")) {
             Ok(path) => Ok(Self(path)),
             Err(errno) => Err(Failure::system("cannot make a directory for the demo", errno)),
@@ -67,7 +71,8 @@ impl Drop for Place {
 struct Stage<'a> {
     place: &'a Place,
     output: Mutex<Output>,
-    is_over: AtomicBool,
+    /// Number of the very last line, when it is known; 0 to end at once.
+    end: AtomicU64,
     /// Lines that the reader that keeps up has taken.
     taken: AtomicU64,
 }
@@ -75,22 +80,23 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn play(&self) -> Result<()> {
         self.say(&format!(
-            "A mailbox holds one line: the newest. This one is real, and every count below was taken just now.\n\
-             From another terminal: mailbox watch {}/{NAME}\n\n",
+            "A mailbox holds one line: the newest. This one is real, and every count below\n\
+             was taken just now. From another terminal:\n\n  \
+             mailbox watch {}/{NAME}\n\n",
             self.place.0.display()
         ))?;
         thread::scope(|scope| {
             let eager = scope.spawn(|| self.read(None));
             let slow = scope.spawn(|| self.read(Some(STEP)));
             let played = self.acts(scope);
-            self.is_over.store(true, Relaxed);
+            self.end.store(played.as_ref().map_or(0, |&published| published), Relaxed);
             let (eager, slow) = (eager.join().expect("no panic"), slow.join().expect("no panic"));
             let published = played?;
             self.say(&format!(
-                "\n   lines published        {:>11}\n{}{}",
+                "\n   writers {:>12} published\n{}{}",
                 with_commas(published),
-                eager?.report("reader that keeps up"),
-                slow?.report("slow reader"),
+                eager?.report("eager"),
+                slow?.report("slow"),
             ))?;
             self.say("\nLast line wins: nobody waited for the slow reader, and all it got was new.\n")
         })
@@ -99,14 +105,16 @@ impl Stage<'_> {
     /// Returns how many lines were published.
     fn acts<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Result<u64> {
         self.say(&format!(
-            "1. A writer process publishes a line about every millisecond. One reader takes each line as it comes,\n   \
-             another is slow: it needs {} for each.\n",
+            "1. A writer process publishes a line about every millisecond. One reader is\n   \
+             eager and takes lines as they come, another is slow: {} for each.\n",
             span(STEP)
         ))?;
         let writer = Process::start(scope, self.place, Some(PACE))?;
         pause(Duration::from_millis(1900))?;
 
-        self.say("\n2. The writer is killed by SIGKILL. Its last line stays, for readers that come late too.\n")?;
+        self.say(
+            "\n2. The writer is killed by SIGKILL. Its last line stays, also for a reader\n   that comes late.\n",
+        )?;
         drop(writer);
         // Its lock is the kernel's, which frees it before the process can be waited for.
         let mut late = self.place.options().open(NAME)?;
@@ -114,7 +122,11 @@ impl Stage<'_> {
         let Some(last) = late.latest()?.map(|message| message.number) else {
             return Err(Failure::new(ExitCode::Failed, "the demo's writer published nothing"));
         };
-        self.say(&format!("   writer: {}; a reader that comes only now gets line {last}\n", writer_state(state)))?;
+        self.say(&format!(
+            "   writer: {}; a reader that comes only now gets line {}\n",
+            writer_state(state),
+            with_commas(last)
+        ))?;
         if state != WriterState::Gone {
             return Err(Failure::new(ExitCode::Failed, "the demo's writer outlived SIGKILL"));
         }
@@ -126,16 +138,12 @@ impl Stage<'_> {
             Some(message) => message.number - message.missed,
             None => return Err(Failure::new(ExitCode::Failed, "the demo's second writer published nothing")),
         };
-        self.say(&format!("   it goes on with line {next}\n"))?;
+        self.say(&format!("   it goes on with line {}\n", with_commas(next)))?;
         pause(Duration::from_millis(1050))?;
         drop(writer);
         pause(Duration::from_millis(50))?;
         let (taken, published) = (self.taken.load(Relaxed), self.number()?);
-        self.say(&format!(
-            "   the reader that keeps up took {} of {} lines\n",
-            with_commas(taken),
-            with_commas(published)
-        ))?;
+        self.say(&format!("   the eager reader took {} of {} lines\n", with_commas(taken), with_commas(published)))?;
 
         self.say("\n4. Now as fast as it can: numbers as text through a pipe, for a second.\n")?;
         let before = self.number()?;
@@ -147,8 +155,6 @@ impl Stage<'_> {
         let published = self.number()?;
         let rate = (published - before) as f64 / taken.as_secs_f64();
         self.say(&format!("   {} lines a second\n", with_commas(rate as u64)))?;
-        // The last line reaches them too.
-        pause(Duration::from_millis(100))?;
         Ok(published)
     }
 
@@ -156,22 +162,20 @@ impl Stage<'_> {
         Ok(self.place.options().inspect(NAME)?.number)
     }
 
-    /// A reader, until the demo is over; takes so long for each line, and says what it sees.
+    /// A reader, until it has the very last line; takes so long for each, and says what it sees.
     fn read(&self, step: Option<Duration>) -> Result<Tally> {
         let mut reader: Reader = self.place.options().open(NAME)?;
         let mut tally = Tally::default();
-        while !self.is_over.load(Relaxed) {
+        while tally.last < self.end.load(Relaxed) {
             let Some(message) = reader.read_timeout(Duration::from_millis(50))? else { continue };
             tally.count(message.number, message.bytes);
             if let Some(step) = step {
                 let (number, missed) = (with_commas(message.number), with_commas(message.missed));
                 let age = message.age.map_or("?".into(), span);
                 let text = format!("   slow reader: line {number}, {age} old, {missed} passed over\n");
-                tally.missed += message.missed;
                 self.say(&text)?;
                 thread::sleep(step);
             } else {
-                tally.missed += message.missed;
                 self.taken.store(tally.lines, Relaxed);
             }
         }
@@ -198,12 +202,14 @@ impl Tally {
         self.lines += 1;
         self.torn += u64::from(!is_whole(line));
         self.disordered += u64::from(number <= self.last);
+        // With those before it came, so that all that were published are accounted for.
+        self.missed += number.saturating_sub(self.last + 1);
         self.last = number;
     }
 
     fn report(&self, who: &str) -> String {
         format!(
-            "   {who:<22} {:>11} taken, {:>11} passed over, {} torn, {} out of order\n",
+            "   {who:<7} {:>12} taken, {:>11} passed over, {} torn, {} out of order\n",
             with_commas(self.lines),
             with_commas(self.missed),
             self.torn,

@@ -19,6 +19,6 @@ pub fn run(command: Command, place: &Place) -> Result {
         Command::List(arguments) => list::run(&arguments, place),
         Command::Stat(arguments) => stat::run(&arguments, place),
         Command::Rm(arguments) => rm::run(&arguments, place),
-        Command::Demo => demo::run(),
+        Command::Demo => demo::run(place),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use shm_mailbox::{ErrorKind, Timestamp, Writer};
+use shm_mailbox::{Error, ErrorKind, Timestamp, Writer};
 
 use crate::cli::{Place, Put};
 use crate::exit_code::{ExitCode, Failure, Result};
@@ -23,12 +23,14 @@ const IDLE: u16 = 1000;
 const COMPLAINTS: u64 = 10;
 
 pub fn run(arguments: &Put, place: &Place) -> Result {
+    let writer = open(arguments, place)?;
     let mut publisher = Publisher {
-        writer: open(arguments, place)?,
-        limit: arguments.capacity.unwrap_or(MOST),
+        limit: arguments.capacity.unwrap_or(MOST.max(writer.capacity())),
+        writer,
         grows: arguments.capacity.is_none(),
         lines: 0,
         refused: 0,
+        is_troubled: false,
     };
     match &arguments.line {
         Some(line) => publisher.publish(line.as_bytes(), Timestamp::now())?,
@@ -54,7 +56,7 @@ fn open(arguments: &Put, place: &Place) -> Result<Writer> {
             Err(error) if error.kind() == ErrorKind::Busy => match arguments.wait {
                 Some(wait) if started.elapsed() < wait => {}
                 Some(_) => return Err(Failure::new(ExitCode::TimedOut, error.to_string())),
-                None => return Err(error.into()),
+                None => return Err(Failure::new(ExitCode::Busy, format!("{error}; --wait DUR waits for its end"))),
             },
             Err(error) => return Err(error.into()),
         }
@@ -71,7 +73,11 @@ fn feed(publisher: &mut Publisher, ending: Option<u8>) -> Result<()> {
     let mut time = Timestamp::now();
     loop {
         if buffer.len() < held + READ {
-            buffer.resize((2 * held).max(held + READ), 0);
+            let length = (2 * held).max(held + READ);
+            if buffer.try_reserve_exact(length - buffer.len()).is_err() {
+                return Err(Failure::new(ExitCode::Failed, format!("no memory for a line of {held} bytes and more")));
+            }
+            buffer.resize(length, 0);
         }
         wait_for_input(&stdin, publisher)?;
         let count = match nix::unistd::read(&stdin, &mut buffer[held..]) {
@@ -115,9 +121,14 @@ fn feed(publisher: &mut Publisher, ending: Option<u8>) -> Result<()> {
 /// Waits for standard input; looks after the mailbox's files meanwhile, which publishing does by itself.
 fn wait_for_input(stdin: &Stdin, publisher: &mut Publisher) -> Result<()> {
     while let Ok(0) = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::from(IDLE)) {
-        publisher.writer.check()?;
+        publisher.look_after()?;
     }
     Ok(())
+}
+
+/// Whether a writer that says so will never publish again.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Removed | ErrorKind::Forked)
 }
 
 /// The writer, and what became of the lines.
@@ -131,6 +142,8 @@ struct Publisher {
     lines: u64,
     /// Those of them that were not published.
     refused: u64,
+    /// Whether the mailbox's files are gone and could not be put back, and that was said.
+    is_troubled: bool,
 }
 
 impl Publisher {
@@ -143,8 +156,36 @@ impl Publisher {
         match self.writer.publish_at(line, time) {
             Ok(_) => Ok(()),
             Err(error) if self.grows && matches!(error.kind(), ErrorKind::TooLong { .. }) => self.grow(line, time),
-            Err(error) => Err(error.into()),
+            Err(error) if is_final(&error) => Err(error.into()),
+            // Files that were swept away could not be put back, which is tried again later; until then those who are
+            // attached already get the lines.
+            Err(error) => {
+                self.trouble(error);
+                if let Err(error) = self.writer.publish_at(line, time) {
+                    self.complain(&format!("line {} was not published: {}", self.lines, Failure::from(error)));
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Looks whether the mailbox's files are still there.
+    fn look_after(&mut self) -> Result<()> {
+        match self.writer.check() {
+            Ok(()) => self.is_troubled = false,
+            Err(error) if is_final(&error) => return Err(error.into()),
+            Err(error) => self.trouble(error),
+        }
+        Ok(())
+    }
+
+    /// Says once that something does not work at the moment.
+    #[cold]
+    fn trouble(&mut self, error: Error) {
+        if !self.is_troubled {
+            talk(&format!("{}; this is tried again", Failure::from(error)));
+        }
+        self.is_troubled = true;
     }
 
     #[cold]
@@ -165,9 +206,10 @@ impl Publisher {
     fn refuse(&mut self, length: usize) {
         self.lines += 1;
         let (line, limit) = (self.lines, self.limit);
-        let remedy = if self.grows { "the most that a line can have" } else { "as --capacity says" };
+        let remedy = if self.grows { "the most without --capacity" } else { "as --capacity says" };
         self.complain(&format!(
-            "line {line} was not published: it has {length} bytes, and the capacity is {limit} bytes, {remedy}"
+            "line {line} was not published to {}: it has {length} bytes, and the capacity is {limit} bytes, {remedy}",
+            self.writer.path().display()
         ));
     }
 

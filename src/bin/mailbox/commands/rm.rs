@@ -9,7 +9,10 @@ pub fn run(arguments: &Rm, place: &Place) -> Result {
     for name in &arguments.names {
         let failure = match options.remove(name, arguments.force) {
             Ok(true) => continue,
-            Ok(false) => Failure::new(ExitCode::Nothing, format!("there is no mailbox {}", name.display())),
+            Ok(false) => {
+                let path = options.inspect(name).err().map_or_else(|| name.into(), |error| error.mailbox().to_owned());
+                Failure::new(ExitCode::Nothing, format!("there is no mailbox {}", path.display()))
+            }
             Err(error) => Failure::from(error),
         };
         failure.report();

@@ -1,7 +1,7 @@
 //! `mailbox stat`: one mailbox.
 
 use nix::unistd::{Uid, User};
-use shm_mailbox::Info;
+use shm_mailbox::{Info, WriterState};
 
 use crate::cli::{Place, Stat};
 use crate::exit_code::{ExitCode, Result};
@@ -25,6 +25,7 @@ fn sheet(info: &Info) -> String {
         _ => info.uid.to_string(),
     };
     let writer = match info.writer_pid {
+        Some(pid) if info.writer == WriterState::Unknown => format!("unknown; the last one said to be process {pid}"),
         Some(pid) => format!("{}, process {pid} by its own account", writer_state(info.writer)),
         None => writer_state(info.writer).into(),
     };

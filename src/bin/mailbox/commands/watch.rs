@@ -27,6 +27,7 @@ pub fn run(arguments: &Watch, place: &Place) -> Result {
     let mut shown = 0;
     let mut last = 0;
     loop {
+        let is_over = vigil.is_over(&reader, &options, &arguments.name)?;
         // Room first, then the line: while there is no room, newer lines take the place of older ones.
         if !stdout.wait_for_room(deadline)? {
             if !has_other_than(last, &options, &arguments.name) {
@@ -42,15 +43,10 @@ pub fn run(arguments: &Watch, place: &Place) -> Result {
             if arguments.count == Some(shown) {
                 return Ok(ExitCode::Done);
             }
-            vigil.has_seen(last);
             deadline = deadline_from(Instant::now());
             continue;
         }
-        if vigil.is_over(&reader, &options)? {
-            // What it published last, between our look and its end.
-            if let Some(message) = reader.try_read()? {
-                output.message(&arguments.name, &message, format)?;
-            }
+        if is_over {
             return Ok(ExitCode::Done);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -74,47 +70,58 @@ fn has_other_than(last: u64, options: &Options, name: &OsStr) -> bool {
 /// Waits for the end of a writer, if that is asked for.
 enum Vigil {
     NotAsked,
-    /// No writer was seen. Its sign is a lock that is held, or a line other than the one that was there first.
+    /// No writer was seen. Its sign is a lock that is held, or another position than the one that was there first.
     Waiting {
-        first: u64,
+        first: Position,
     },
     Seen,
 }
 
+/// Which mailbox bears the name, and its newest line.
+type Position = Option<([u8; 16], u64)>;
+
+fn position(options: &Options, name: &OsStr) -> Position {
+    options.inspect(name).ok().map(|info| (info.instance, info.number))
+}
+
 impl Vigil {
     fn new(arguments: &Watch, options: &Options) -> Self {
-        if !arguments.until_writer_exits {
-            return Self::NotAsked;
-        }
-        Self::Waiting { first: options.inspect(&arguments.name).map_or(0, |info| info.number) }
-    }
-
-    /// A line was shown.
-    fn has_seen(&mut self, number: u64) {
-        if let Self::Waiting { first } = self
-            && *first != number
-        {
-            *self = Self::Seen;
+        if arguments.until_writer_exits {
+            Self::Waiting { first: position(options, &arguments.name) }
+        } else {
+            Self::NotAsked
         }
     }
 
-    fn is_over(&mut self, reader: &Reader, options: &Options) -> Result<bool> {
+    /// Whether the writer has come and gone. Asked before each line too: a writer may come and go while one waits for
+    /// room.
+    fn is_over(&mut self, reader: &Reader, options: &Options, name: &OsStr) -> Result<bool> {
         if let Self::NotAsked = self {
             return Ok(false);
         }
         match reader.writer_state() {
-            WriterState::Alive => *self = Self::Seen,
-            WriterState::Gone => return Ok(matches!(self, Self::Seen)),
-            WriterState::Unknown => match options.inspect(reader.path()) {
+            WriterState::Alive => {
+                *self = Self::Seen;
+                return Ok(false);
+            }
+            WriterState::Gone => {}
+            WriterState::Unknown => match options.inspect(name) {
                 // No mailbox, no writer.
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(matches!(self, Self::Seen)),
                 _ => {
-                    let path = reader.path();
-                    let text = format!("whether mailbox {} has a writer cannot be known", path.display());
+                    let text = format!(
+                        "whether mailbox {} has a writer cannot be known: its lock is missing, or not ours to look at",
+                        reader.path().display()
+                    );
                     return Err(Failure::new(ExitCode::Failed, text));
                 }
             },
         }
-        Ok(false)
+        if let Self::Waiting { first } = self
+            && *first != position(options, name)
+        {
+            *self = Self::Seen;
+        }
+        Ok(matches!(self, Self::Seen))
     }
 }
