@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use crate::Outcome;
 use crate::environment::{Environment, online};
 use crate::peers::ALL;
-use crate::report::{Figure, Report, html, table};
+use crate::report::{self, Figure, Report, html, table};
 use crate::workload::{Settings, latency, one_way, publish, read, scale, shell, starve, wake};
 
 /// Measures the mailbox, its peers and the machine's own limit, in turns within one run.
@@ -30,7 +30,7 @@ pub struct Cli {
     #[arg(long, value_delimiter = ',', default_values_t = [10, 1000])]
     readers: Vec<usize>,
     /// How long each workload runs, in seconds.
-    #[arg(long, default_value_t = 6.0)]
+    #[arg(long, default_value_t = 2.5)]
     duration: f64,
     /// The two processors to use.
     #[arg(long, value_delimiter = ',')]
@@ -92,7 +92,7 @@ impl Cli {
             return Err(format!("there is no peer `{name}`; there are {}", known.join(", ")).into());
         }
         let environment = Environment::find(&cpus);
-        let warnings = environment.warnings();
+        let mut warnings = environment.warnings();
         let settings = Settings {
             sizes: self.sizes.clone(),
             peers: self.peers.clone(),
@@ -107,6 +107,7 @@ impl Cli {
                 figures.extend(run(&settings)?);
             }
         }
+        warnings.extend(report::doubts(&figures));
         let report = Report { schema: 1, environment, warnings, figures };
         print!("{}", table::text(&report));
         if let Some(path) = &self.json {

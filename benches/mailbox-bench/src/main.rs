@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         // Ourselves, at the other end.
         Some((first, rest)) if first == "partner" => workload::partner(rest),
-        _ => Cli::parse().run(),
+        _ => place::remove_when_ended().and_then(|()| Cli::parse().run()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,14 +1,44 @@
 //! A directory in shared memory for one workload, and words in it that two processes share.
 
-use std::fs::OpenOptions;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::thread;
 
 use memmap2::MmapRaw;
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
 use shm_mailbox::Options;
 use tempfile::TempDir;
 
 use crate::Outcome;
+
+/// Names that places of this process begin with, so that all that bears them can be removed when it is ended.
+static MADE: Mutex<Vec<OsString>> = Mutex::new(Vec::new());
+
+const MEMORY: &str = "/dev/shm";
+
+/// From now on, SIGINT, SIGTERM and SIGHUP end this process only when its places are removed. To be called while there is
+/// one thread: those that are made later do not hear these signals.
+pub fn remove_when_ended() -> Outcome {
+    let asked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    asked.thread_block()?;
+    thread::spawn(move || {
+        let signal = asked.wait().unwrap_or(Signal::SIGTERM);
+        let made = MADE.lock().map(|made| made.clone()).unwrap_or_default();
+        for entry in fs::read_dir(MEMORY).into_iter().flatten().flatten() {
+            if made.iter().any(|name| entry.file_name().as_bytes().starts_with(name.as_bytes())) {
+                _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+            }
+        }
+        // SAFETY: ends this process at once; nothing of it is needed any more.
+        unsafe { libc::_exit(128 + signal as i32) }
+    });
+    Ok(())
+}
 
 /// Where the files of one workload are; removed in the end by the process that made it.
 pub struct Place {
@@ -18,7 +48,9 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Outcome<Self> {
-        let made = tempfile::Builder::new().prefix("mailbox-bench-").tempdir_in("/dev/shm")?;
+        let made = tempfile::Builder::new().prefix("mailbox-bench-").tempdir_in(MEMORY)?;
+        let name = made.path().file_name().ok_or("a place without a name")?.to_owned();
+        MADE.lock().map_err(|_| "a thread has panicked")?.push(name);
         Ok(Self { path: made.path().into(), _made: Some(made) })
     }
 

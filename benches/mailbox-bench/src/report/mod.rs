@@ -19,6 +19,24 @@ pub struct Report {
     pub figures: Vec<Figure>,
 }
 
+/// What the figures themselves give to doubt.
+pub fn doubts(figures: &[Figure]) -> Vec<String> {
+    const FEW: usize = 10;
+    let mut doubts = Vec::new();
+    let mut doubt = |what: &str, is_doubtful: fn(&Figure) -> bool| {
+        let count = figures.iter().filter(|figure| is_doubtful(figure)).count();
+        if count > 0 {
+            doubts.push(format!("{count} of {} figures {what}", figures.len()));
+        }
+    };
+    // One turn alone is one by intention.
+    doubt("rest on fewer than ten turns; --duration gives them more", |figure| (2..FEW).contains(&figure.turns));
+    doubt("had the floor move in half of their turns or more: the machine did not hold still", |figure| {
+        figure.dropped > 0 && figure.dropped >= figure.turns
+    });
+    doubts
+}
+
 /// One figure: something measured against the floor of its turns.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
@@ -158,6 +176,17 @@ mod tests {
         assert!(curve.len() <= 60 && curve.is_sorted());
         assert!([(p50, 0.5), (p99_9, 0.999)].iter().all(|point| curve.contains(point)));
         assert_eq!(curve.last(), Some(&(max, 1.0)));
+    }
+
+    #[test]
+    fn few_turns_and_a_moving_floor_are_doubts() {
+        let figure = |turns: usize, dropped| {
+            let series = Series { ratios: vec![1.0; turns], nanos: vec![1.0; turns], dropped };
+            Figure::new("latency", "mailbox", "32 bytes", ("", ""), &series)
+        };
+        assert!(doubts(&[figure(100, 99), figure(1, 0), figure(0, 0)]).is_empty());
+        let doubts = doubts(&[figure(9, 1), figure(100, 100), figure(0, 3)]);
+        assert!(doubts[0].starts_with("1 of 3") && doubts[1].starts_with("2 of 3"), "{doubts:?}");
     }
 
     #[test]
