@@ -57,9 +57,7 @@ fn store_words(payload: &[AtomicU64], bytes: &[u8]) {
         word.store(u64::from_ne_bytes(*bytes), Relaxed);
     }
     if !rest.is_empty() {
-        let mut last = [0; WORD];
-        last[..rest.len()].copy_from_slice(rest);
-        payload[whole.len()].store(u64::from_ne_bytes(last), Relaxed);
+        payload[whole.len()].store(last_word(rest), Relaxed);
     }
 }
 
@@ -70,8 +68,47 @@ fn load_words(payload: &[AtomicU64], bytes: &mut [u8]) {
         *bytes = word.load(Relaxed).to_ne_bytes();
     }
     if !rest.is_empty() {
-        let last = payload[whole.len()].load(Relaxed).to_ne_bytes();
-        rest.copy_from_slice(&last[..rest.len()]);
+        put_last_word(payload[whole.len()].load(Relaxed), rest);
+    }
+}
+
+/// The word whose first bytes are `bytes`, fewer than 8, and the others 0.
+///
+/// In pieces of known size, and in a register: `memcpy` of an unknown length is a call, and a load of what was just
+/// stored in pieces waits for them; either takes as long as all the rest of a short line.
+#[inline(always)]
+fn last_word(mut bytes: &[u8]) -> u64 {
+    let (mut word, mut shift) = (0, 0);
+    if let Some((piece, rest)) = bytes.split_first_chunk::<4>() {
+        word = u64::from(u32::from_le_bytes(*piece));
+        (bytes, shift) = (rest, 32);
+    }
+    if let Some((piece, rest)) = bytes.split_first_chunk::<2>() {
+        word |= u64::from(u16::from_le_bytes(*piece)) << shift;
+        (bytes, shift) = (rest, shift + 16);
+    }
+    if let Some(&byte) = bytes.first() {
+        word |= u64::from(byte) << shift;
+    }
+    u64::from_ne_bytes(word.to_le_bytes())
+}
+
+/// Puts the first bytes of `word` into `bytes`, fewer than 8.
+#[inline(always)]
+fn put_last_word(word: u64, mut bytes: &mut [u8]) {
+    let mut word = u64::from_le_bytes(word.to_ne_bytes());
+    if bytes.len() >= 4 {
+        let (piece, rest) = bytes.split_at_mut(4);
+        piece.copy_from_slice(&(word as u32).to_le_bytes());
+        (bytes, word) = (rest, word >> 32);
+    }
+    if bytes.len() >= 2 {
+        let (piece, rest) = bytes.split_at_mut(2);
+        piece.copy_from_slice(&(word as u16).to_le_bytes());
+        (bytes, word) = (rest, word >> 16);
+    }
+    if let Some(byte) = bytes.first_mut() {
+        *byte = word as u8;
     }
 }
 
