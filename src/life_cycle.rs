@@ -82,9 +82,7 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
                 if lock.is_current(&directory, &location.names.lock)?
                     && directory.look_up(&location.names.mailbox)?.is_none()
                 {
-                    for name in [&location.names.new, &location.names.bell, &location.names.lock] {
-                        directory.remove(name)?;
-                    }
+                    remove_companions(&directory, location)?;
                 }
                 return Err(fault);
             }
@@ -312,9 +310,7 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
             }
             directory.remove(&names.new)?;
             remove_name(&directory, location, false)?;
-            for name in [&names.new, &names.bell, &names.lock] {
-                directory.remove(name)?;
-            }
+            remove_companions(&directory, location)?;
         }
         Err(fault) if fault.kind == ErrorKind::Busy && force => {
             // Its writer may be growing it, or putting it back, and sees `leaving` only with its next line.
@@ -363,7 +359,7 @@ fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> R
         directory.remove(name).map(drop)
     };
     let shared = loop {
-        let Ok(Some(opened)) = Opened::open(directory, &location.names.mailbox) else {
+        let Ok(Some(opened)) = Opened::open(directory, name) else {
             check_removable(directory, location)?;
             return unlink();
         };
@@ -381,6 +377,15 @@ fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> R
     shared.eventcount().notify_all(&futex::Shared);
     if let Some(bell) = bell {
         bell.ring();
+    }
+    Ok(())
+}
+
+/// Removes all but NAME.
+fn remove_companions(directory: &Directory, location: &Location) -> Result<(), Fault> {
+    let names = &location.names;
+    for name in [&names.new, &names.bell, &names.lock] {
+        directory.remove(name)?;
     }
     Ok(())
 }

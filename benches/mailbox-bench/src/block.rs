@@ -20,29 +20,21 @@ pub struct Series {
     pub dropped: usize,
 }
 
-/// All that came of a workload's blocks.
-pub struct Blocks {
-    /// One for each contender, in their order.
-    pub series: Vec<Series>,
-    /// Nanoseconds an operation of the floor, of all turns.
-    pub floors: Vec<f64>,
-}
-
 /// Measures contenders against a floor until `duration` is over. `measure(Some(i), times)` takes contender *i*'s turn,
-/// `measure(None, times)` the floor's; both return how long `times` operations took.
+/// `measure(None, times)` the floor's; both return how long `times` operations took. Returns a series for each contender.
 pub fn measure(
     contenders: usize,
     duration: Duration,
     mut measure: impl FnMut(Option<usize>, u64) -> Outcome<Duration>,
     mut progress: impl FnMut(f64),
-) -> Outcome<Blocks> {
+) -> Outcome<Vec<Series>> {
     let mut per_call = |who, times| -> Outcome<f64> { Ok(measure(who, times)?.as_nanos() as f64 / times as f64) };
     let floor_times = calibrate(TURN / 4, |times| per_call(None, times))?;
     let mut times = Vec::new();
     for index in 0..contenders {
         times.push(calibrate(TURN, |times| per_call(Some(index), times))?);
     }
-    let mut blocks = Blocks { series: (0..contenders).map(|_| Series::default()).collect(), floors: Vec::new() };
+    let mut series: Vec<Series> = (0..contenders).map(|_| Series::default()).collect();
     let start = Instant::now();
     let mut first = 0;
     let mut before = per_call(None, floor_times)?;
@@ -51,20 +43,19 @@ pub fn measure(
         for index in (0..contenders).map(|step| (first + step) % contenders) {
             let nanos = per_call(Some(index), times[index])?;
             let after = per_call(None, floor_times)?;
-            let series = &mut blocks.series[index];
+            let series = &mut series[index];
             if (before / after - 1.0).abs() > STEADY {
                 series.dropped += 1;
             } else {
                 series.ratios.push(nanos / f64::midpoint(before, after));
                 series.nanos.push(nanos);
             }
-            blocks.floors.push(after);
             before = after;
         }
         first += 1;
         progress(start.elapsed().as_secs_f64() / duration.as_secs_f64());
     }
-    Ok(blocks)
+    Ok(series)
 }
 
 /// How often to do something so that it takes about `turn`; warms it up meanwhile.
@@ -103,7 +94,7 @@ mod tests {
     fn ratios_hold_where_absolute_times_jump_and_turns_across_a_jump_are_dropped() {
         let mut calls = 0u64;
         let speed = |calls: u64| if (calls / 50).is_multiple_of(2) { 100 } else { 500 };
-        let blocks = measure(
+        let all = measure(
             2,
             Duration::from_millis(20),
             |who, times| {
@@ -117,7 +108,7 @@ mod tests {
             |_| {},
         )
         .unwrap();
-        for (index, series) in blocks.series.iter().enumerate() {
+        for (index, series) in all.iter().enumerate() {
             let median = quantile(&series.ratios, 0.5).unwrap();
             assert!((median - (3 + index) as f64).abs() < 1e-9);
             assert!(series.dropped > 0, "the jumps were noticed");

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::Outcome;
 use crate::contender::Contender;
 use crate::place::{Memory, Place};
+use crate::workload::Settings;
 
 /// Words of the memory by which commands are given.
 const COMMAND: usize = 0;
@@ -34,10 +35,15 @@ pub struct Partner {
 }
 
 impl Partner {
-    /// Starts this program in another process by `arguments`, and waits until it is ready.
-    pub fn start(place: &Place, arguments: &[String]) -> Outcome<Self> {
+    /// Starts this program in another process, on the other processor, as the partner of a workload, which is given
+    /// `arguments`; waits until it is ready.
+    pub fn start(settings: &Settings, place: &Place, workload: &str, arguments: &[&str]) -> Outcome<Self> {
         let memory = memory(place.path())?;
+        let cpu = settings.cpus.last().expect("one at least").to_string();
         let mut child = Command::new(std::env::current_exe()?)
+            .args(["partner", workload])
+            .arg(place.path())
+            .arg(cpu)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -81,18 +81,25 @@ pub enum Command {
 }
 
 /// For the verbs that take a DUR.
-const DURATIONS: &str = "DUR: 250ms, 2s, 5m, 1h or 1.5 (seconds). Exit status: see `mailbox --help`.";
+macro_rules! durations {
+    () => {
+        "DUR: 250ms, 2s, 5m, 1h or 1.5 (seconds). Exit status: see `mailbox --help`."
+    };
+}
 
-const WATCHING: &str = "\
+const WATCHING: &str = concat!(
+    "\
 Put the slow step directly behind it: a filter in between has a pipe of its own
 that holds up to 64 KiB of old lines.
 
   mailbox watch clock | while read -r line; do sleep 1; echo \"$line\"; done
 
-DUR: 250ms, 2s, 5m, 1h or 1.5 (seconds). Exit status: see `mailbox --help`.";
+",
+    durations!()
+);
 
 #[derive(Args)]
-#[command(after_help = DURATIONS)]
+#[command(after_help = durations!())]
 pub struct Put {
     /// The mailbox; made if it does not exist.
     pub name: OsString,
@@ -118,7 +125,7 @@ pub struct Put {
 }
 
 #[derive(Args)]
-#[command(after_help = DURATIONS)]
+#[command(after_help = durations!())]
 pub struct Get {
     /// The mailbox.
     pub name: OsString,

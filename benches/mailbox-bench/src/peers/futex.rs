@@ -59,14 +59,14 @@ impl Channel for Futex {
 }
 
 /// How many lines were sent.
-fn flag(memory: &Memory) -> &AtomicU32 {
+pub fn flag(memory: &Memory) -> &AtomicU32 {
     // SAFETY: the mapping begins at a page and has room for the flag, it lives as long as `memory`, and all processes
     // access these four bytes by this function alone.
     unsafe { AtomicU32::from_ptr(memory.bytes().cast()) }
 }
 
 /// Sleeps while the word is `value`, or shorter.
-fn wait(word: &AtomicU32, value: u32) -> Outcome {
+pub fn wait(word: &AtomicU32, value: u32) -> Outcome {
     // SAFETY: the kernel reads the live, aligned word atomically, and without a timeout nothing else.
     let result = unsafe {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, ptr::null::<libc::timespec>())
@@ -79,7 +79,7 @@ fn wait(word: &AtomicU32, value: u32) -> Outcome {
 }
 
 /// Wakes the one that sleeps, if there is one.
-fn wake(word: &AtomicU32) -> Outcome {
+pub fn wake(word: &AtomicU32) -> Outcome {
     // SAFETY: the kernel takes the address of a live word as a key and touches no memory.
     let result = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
     Errno::result(result)?;

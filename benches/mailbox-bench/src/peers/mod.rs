@@ -3,7 +3,7 @@
 mod bare;
 mod datagram;
 mod fifo;
-mod futex;
+pub mod futex;
 #[cfg(feature = "peers")]
 mod iceoryx;
 #[cfg(feature = "peers")]

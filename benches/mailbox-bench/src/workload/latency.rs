@@ -1,12 +1,10 @@
 //! How long does it take a line to get to another process? A ping-pong, all of whose participants take turns with the
 //! bare flag on the same two processors.
 
-use std::path::Path;
-
 use hdrhistogram::Histogram;
 
 use crate::Outcome;
-use crate::block::{Blocks, measure};
+use crate::block::{Series, measure, quantile};
 use crate::contender::{Contender, Side};
 use crate::floor::{Flags, Turns};
 use crate::partner::{Partner, pin, serve};
@@ -21,7 +19,6 @@ const SINGLES: u64 = 20_000;
 /// Indices of the floors among what the partner serves; the peers follow.
 const FLAGS: usize = 0;
 const TURNS: usize = 1;
-const PEERS: usize = 2;
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     let progress = Progress::new("latency");
@@ -47,11 +44,9 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
     // Pinned before a peer starts threads of its own, which stay where they are then.
     pin(settings.cpus[0])?;
     let mut contenders = contenders(&place, Side::Here, size, &peers)?;
-    let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
-    let cpu = *settings.cpus.last().expect("one at least");
-    let arguments = ["partner", "latency", &place.path().to_string_lossy(), &size.to_string(), &cpu.to_string()];
-    let partner =
-        Partner::start(&place, &arguments.iter().chain(&names).map(|&text| text.to_owned()).collect::<Vec<_>>())?;
+    let size_text = size.to_string();
+    let arguments: Vec<&str> = [&*size_text].into_iter().chain(peers.iter().map(|peer| peer.name)).collect();
+    let partner = Partner::start(settings, &place, "latency", &arguments)?;
 
     let duration = settings.duration / settings.sizes.len() as u32;
     let mut exchange = |who: usize, times: u64| {
@@ -59,7 +54,7 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
         contenders[who].bounce(times)
     };
     // T, then the peers.
-    let blocks = measure(
+    let all = measure(
         1 + peers.len(),
         duration,
         |who, times| exchange(who.map_or(FLAGS, |index| TURNS + index), times).map(|time| time / 2),
@@ -67,9 +62,9 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
     )?;
     let mut figures = Vec::new();
     let who = ["a read-modify-write by turns (T)"].into_iter().chain(peers.iter().map(|peer| peer.title));
-    for ((index, who), series) in who.enumerate().zip(&blocks.series) {
+    for ((index, who), series) in who.enumerate().zip(&all) {
         let mut figure = Figure::new("latency", who, &case, OPERATION, series);
-        let singles = affordable(&blocks, index);
+        let singles = affordable(series);
         let mut histogram = Histogram::new(3)?;
         partner.ask(TURNS + index, singles);
         contenders[TURNS + index].bounce_each(singles, &mut histogram)?;
@@ -81,14 +76,13 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
 }
 
 /// So many single exchanges that they take a tenth of a second at most.
-fn affordable(blocks: &Blocks, index: usize) -> u64 {
-    let hop = crate::block::quantile(&blocks.series[index].nanos, 0.5).unwrap_or(1e6);
+fn affordable(series: &Series) -> u64 {
+    let hop = quantile(&series.nanos, 0.5).unwrap_or(1e6);
     ((1e8 / (2.0 * hop)) as u64).clamp(100, SINGLES)
 }
 
 fn contenders(place: &Place, side: Side, size: usize, peers: &[&Peer]) -> Outcome<Vec<Box<dyn Contender>>> {
     let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?), Box::new(Turns::open(place)?)];
-    debug_assert_eq!(contenders.len(), PEERS);
     for peer in peers {
         contenders.push(peer.open(place, side, size)?);
     }
@@ -96,11 +90,9 @@ fn contenders(place: &Place, side: Side, size: usize, peers: &[&Peer]) -> Outcom
 }
 
 /// The other end, in a process of its own.
-pub fn partner(arguments: &[String]) -> Outcome {
-    let [place, size, cpu, names @ ..] = arguments else { return Err("a partner without a place".into()) };
-    let place = Place::at(Path::new(place));
+pub fn partner(place: &Place, arguments: &[String]) -> Outcome {
+    let [size, names @ ..] = arguments else { return Err("a partner without a size".into()) };
     let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
-    pin(cpu.parse()?)?;
-    let mut contenders = contenders(&place, Side::There, size.parse()?, &peers)?;
-    serve(&place, &mut contenders)
+    let mut contenders = contenders(place, Side::There, size.parse()?, &peers)?;
+    serve(place, &mut contenders)
 }

@@ -9,22 +9,28 @@ pub mod shell;
 pub mod starve;
 pub mod wake;
 
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;
+use crate::partner::pin;
 use crate::peers::Peer;
+use crate::place::Place;
 
-/// What a partner's process does for a workload.
+/// What a partner's process does for a workload: see [`Partner::start`](crate::partner::Partner::start).
 pub fn partner(arguments: &[String]) -> Outcome {
-    match arguments.split_first().map(|(workload, rest)| (workload.as_str(), rest)) {
-        Some(("latency", rest)) => latency::partner(rest),
-        Some(("one-way", rest)) => one_way::partner(rest),
-        Some(("scale", rest)) => scale::partner(rest),
-        Some(("starve", rest)) => starve::partner(rest),
-        Some(("wake", rest)) => wake::partner(rest),
-        _ => Err("a partner without a workload".into()),
+    let [workload, place, cpu, rest @ ..] = arguments else { return Err("a partner without a place".into()) };
+    let place = Place::at(Path::new(place));
+    pin(cpu.parse()?)?;
+    match workload.as_str() {
+        "latency" => latency::partner(&place, rest),
+        "one-way" => one_way::partner(&place),
+        "scale" => scale::partner(&place, rest),
+        "starve" => starve::partner(&place, rest),
+        "wake" => wake::partner(&place),
+        _ => Err(format!("a partner for `{workload}`, which is none").into()),
     }
 }
 

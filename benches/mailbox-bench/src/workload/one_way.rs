@@ -1,7 +1,7 @@
 //! How old is a line when its reader has it, at a given pace? The writer keeps to a schedule, and each line carries the
 //! time for which it was *intended*: a writer that is held up cannot hide it, since its lines grow old meanwhile.
 
-use std::path::Path;
+use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -41,10 +41,7 @@ fn at(settings: &Settings, pace: u64, duration: Duration) -> Outcome<Vec<Figure>
     let mut flags = Flags::open(&place)?;
     let mut writer = place.options().create(NAME)?;
     let ages = Ages::open(&place)?;
-    let cpu = *settings.cpus.last().expect("one at least");
-    let place_text = place.path().to_string_lossy();
-    let arguments = ["partner", "one-way", &place_text, &cpu.to_string()];
-    let partner = Partner::start(&place, &arguments.map(str::to_owned))?;
+    let partner = Partner::start(settings, &place, "one-way", &[])?;
     pin(settings.cpus[0])?;
 
     let mut hops = Histogram::<u64>::new(3)?;
@@ -133,13 +130,13 @@ impl Ages {
     }
 
     fn count(&self, age: u64) {
-        self.0.word(Self::bucket(age)).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.word(Self::bucket(age)).fetch_add(1, Relaxed);
     }
 
     fn collect(&self) -> Outcome<Histogram<u64>> {
         let mut histogram = Histogram::new(3)?;
         for bucket in 0..BUCKETS {
-            let count = self.0.word(bucket).load(std::sync::atomic::Ordering::Acquire);
+            let count = self.0.word(bucket).load(Acquire);
             if count > 0 {
                 histogram.record_n(Self::age(bucket), count)?;
             }
@@ -149,11 +146,8 @@ impl Ages {
 }
 
 /// The reader, in a process of its own.
-pub fn partner(arguments: &[String]) -> Outcome {
-    let [place, cpu] = arguments else { return Err("a partner without a place".into()) };
-    let place = Place::at(Path::new(place));
-    let taking = Taking { reader: place.options().open(NAME)?, ages: Ages::open(&place)? };
-    let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(&place)?), Box::new(taking)];
-    pin(cpu.parse()?)?;
-    serve(&place, &mut contenders)
+pub fn partner(place: &Place) -> Outcome {
+    let taking = Taking { reader: place.options().open(NAME)?, ages: Ages::open(place)? };
+    let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?), Box::new(taking)];
+    serve(place, &mut contenders)
 }

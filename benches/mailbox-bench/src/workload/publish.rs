@@ -38,11 +38,11 @@ fn of_size(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcom
     let mut contenders = mailboxes(&place, &line)?;
     #[cfg(feature = "peers")]
     contenders.extend(crate::peers::in_process::writers(&place, size)?);
-    let blocks = measure(
+    let all = measure(
         contenders.len(),
         duration,
         |who, times| match who {
-            None if size <= SHORT => Ok(each(times, || _ = black_box(word.swap(black_box(1), SeqCst)))),
+            None if size <= SHORT => Ok(exchanges(&word, times)),
             None => Ok(copies.copy(&line, times)),
             Some(index) => (contenders[index].run)(times),
         },
@@ -51,7 +51,7 @@ fn of_size(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcom
     let floor = if size <= SHORT { EXCHANGE } else { COPY };
     Ok(contenders
         .iter()
-        .zip(&blocks.series)
+        .zip(&all)
         .map(|(contender, series)| {
             Figure::new("publish", contender.title, format!("{size} bytes"), (OPERATION, floor), series)
         })
@@ -83,6 +83,11 @@ fn mailboxes<'a>(place: &Place, line: &'a [u8]) -> Outcome<Vec<Solo<'a>>> {
             }),
         })
         .collect())
+}
+
+/// How long so many bare exchanges take.
+pub fn exchanges(word: &AtomicU64, times: u64) -> Duration {
+    each(times, || _ = black_box(word.swap(black_box(1), SeqCst)))
 }
 
 /// How long so many calls take.

@@ -1,7 +1,7 @@
 //! What does a read cost its reader? In one process, where the writer's lines are in the reader's cache.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -9,7 +9,7 @@ use crate::block::measure;
 use crate::partner::pin;
 use crate::place::Place;
 use crate::report::Figure;
-use crate::workload::publish::each;
+use crate::workload::publish::{each, exchanges};
 use crate::workload::{Progress, Settings};
 
 const NOTHING: (&str, &str) = ("one look that finds nothing new", "one `xchg`, for scale");
@@ -34,11 +34,11 @@ fn nothing_new(duration: Duration, progress: impl FnMut(f64)) -> Outcome<Figure>
     let mut reader = place.options().open("quiet")?;
     reader.read()?;
     let word = AtomicU64::new(0);
-    let blocks = measure(
+    let all = measure(
         1,
         duration,
         |who, times| match who {
-            None => Ok(each(times, || _ = black_box(word.swap(black_box(1), SeqCst)))),
+            None => Ok(exchanges(&word, times)),
             Some(_) => {
                 let start = Instant::now();
                 for _ in 0..times {
@@ -51,7 +51,7 @@ fn nothing_new(duration: Duration, progress: impl FnMut(f64)) -> Outcome<Figure>
         },
         progress,
     )?;
-    Ok(Figure::new("read", "mailbox, try_read", "nothing new", NOTHING, &blocks.series[0]))
+    Ok(Figure::new("read", "mailbox, try_read", "nothing new", NOTHING, &all[0]))
 }
 
 fn hot(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Figure> {
@@ -60,7 +60,7 @@ fn hot(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Fi
     place.options().capacity(size).create("hot")?.publish(&line)?;
     let mut reader = place.options().open("hot")?;
     let mut copy = vec![0; size];
-    let blocks = measure(
+    let all = measure(
         1,
         duration,
         |who, times| match who {
@@ -82,5 +82,5 @@ fn hot(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Fi
         },
         progress,
     )?;
-    Ok(Figure::new("read", "mailbox, latest", format!("{size} bytes"), HOT, &blocks.series[0]))
+    Ok(Figure::new("read", "mailbox, latest", format!("{size} bytes"), HOT, &all[0]))
 }

@@ -2,7 +2,6 @@
 //! that has a single reader waiting in the same way.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::thread;
@@ -75,10 +74,7 @@ impl Crowd {
     fn start(settings: &Settings, place: &Place, name: &str, way: &str, count: usize) -> Outcome<Self> {
         let writer = place.options().create(name)?;
         let arrived = Memory::open(place.path(), &format!("{name}.arrived"), 4096)?;
-        let cpu = *settings.cpus.last().expect("one at least");
-        let place_text = place.path().to_string_lossy();
-        let arguments = ["partner", "scale", &place_text, name, way, &count.to_string(), &cpu.to_string()];
-        let _partner = Partner::start(place, &arguments.map(str::to_owned))?;
+        let _partner = Partner::start(settings, place, "scale", &[name, way, &count.to_string()])?;
         Ok(Self { writer, arrived, count: count as u64, total: 0, _partner })
     }
 
@@ -103,12 +99,10 @@ impl Crowd {
 }
 
 /// The readers.
-pub fn partner(arguments: &[String]) -> Outcome {
-    let [place, name, way, count, cpu] = arguments else { return Err("a partner without a place".into()) };
-    let place = Place::at(Path::new(place));
+pub fn partner(place: &Place, arguments: &[String]) -> Outcome {
+    let [name, way, count] = arguments else { return Err("a partner without a mailbox".into()) };
     let arrived = Arc::new(Memory::open(place.path(), &format!("{name}.arrived"), 4096)?);
     let take: fn(&mut Reader, &AtomicU64) -> Outcome = if way == "polling" { poll_and_take } else { block_and_take };
-    pin(cpu.parse()?)?;
     let mut threads = Vec::new();
     for _ in 0..count.parse()? {
         let mut reader = place.options().open(name)?;

@@ -1,6 +1,5 @@
 //! Does a reader get its lines against a writer in a tight loop? Counts retries, and takes no time.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -30,10 +29,7 @@ pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
 
 fn of(settings: &Settings, size: usize, banks: u32, duration: Duration) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
-    let cpu = *settings.cpus.last().expect("one at least");
-    let place_text = place.path().to_string_lossy();
-    let words = ["partner", "starve", &place_text, &size.to_string(), &banks.to_string(), &cpu.to_string()];
-    let _writer = Partner::start(&place, &words.map(str::to_owned))?;
+    let _writer = Partner::start(settings, &place, "starve", &[&size.to_string(), &banks.to_string()])?;
     let mut reader = place.options().wait_for_mailbox(true).open(NAME)?;
     pin(settings.cpus[0])?;
     let (mut undisturbed, mut preempted) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
@@ -62,11 +58,10 @@ fn switches() -> i64 {
 }
 
 /// The writer, in a process of its own.
-pub fn partner(arguments: &[String]) -> Outcome {
-    let [place, size, banks, cpu] = arguments else { return Err("a partner without a place".into()) };
+pub fn partner(place: &Place, arguments: &[String]) -> Outcome {
+    let [size, banks] = arguments else { return Err("a partner without a size".into()) };
     let size = size.parse()?;
-    let mut writer = Place::at(Path::new(place)).options().capacity(size).banks(banks.parse()?).create(NAME)?;
-    pin(cpu.parse()?)?;
+    let mut writer = place.options().capacity(size).banks(banks.parse()?).create(NAME)?;
     ready()?;
     let line = vec![b'x'; size];
     loop {

@@ -1,14 +1,12 @@
 //! How long does it take to wake a process that sleeps? Against the bare kernel calls, by the length of the sleep.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use nix::fcntl::{OFlag, open};
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
@@ -20,6 +18,7 @@ use crate::Outcome;
 use crate::block::Series;
 use crate::contender::{Contender, Side};
 use crate::partner::{Partner, pin, serve};
+use crate::peers::futex;
 use crate::place::{Memory, Place};
 use crate::report::{Figure, Percentiles};
 use crate::workload::{Progress, Settings};
@@ -66,10 +65,7 @@ fn blocked() -> Outcome<Figure> {
 fn after(settings: &Settings, sleep: Duration) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let mut contenders = contenders(&place, Side::Here, sleep)?;
-    let cpu = *settings.cpus.last().expect("one at least");
-    let place_text = place.path().to_string_lossy();
-    let arguments = ["partner", "wake", &place_text, &cpu.to_string()];
-    let partner = Partner::start(&place, &arguments.map(str::to_owned))?;
+    let partner = Partner::start(settings, &place, "wake", &[])?;
     pin(settings.cpus[0])?;
     let mut figures = Vec::new();
     for (floor, ours, floor_title, our_title, operation) in PAIRS {
@@ -99,12 +95,9 @@ fn after(settings: &Settings, sleep: Duration) -> Outcome<Vec<Figure>> {
 }
 
 /// The sleeper, in a process of its own.
-pub fn partner(arguments: &[String]) -> Outcome {
-    let [place, cpu] = arguments else { return Err("a partner without a place".into()) };
-    let place = Place::at(Path::new(place));
-    let mut contenders = contenders(&place, Side::There, Duration::ZERO)?;
-    pin(cpu.parse()?)?;
-    serve(&place, &mut contenders)
+pub fn partner(place: &Place) -> Outcome {
+    let mut contenders = contenders(place, Side::There, Duration::ZERO)?;
+    serve(place, &mut contenders)
 }
 
 fn contenders(place: &Place, side: Side, sleep: Duration) -> Outcome<Vec<Box<dyn Contender>>> {
@@ -168,19 +161,6 @@ struct Futex {
     seen: u32,
 }
 
-impl Futex {
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: the first half of an aligned word that lives as long as the memory and is used as this only.
-        unsafe { AtomicU32::from_ptr(self.memory.word(0).as_ptr().cast()) }
-    }
-
-    fn call(&self, operation: i32, value: u32) {
-        let forever = std::ptr::null::<libc::timespec>();
-        // SAFETY: the word is alive and aligned; the kernel reads it at most.
-        unsafe { libc::syscall(libc::SYS_futex, self.word().as_ptr(), operation, value, forever) };
-    }
-}
-
 impl Waking for Futex {
     const NAME: &'static str = "futex";
 
@@ -189,14 +169,13 @@ impl Waking for Futex {
     }
 
     fn wake(&mut self) -> Outcome {
-        self.word().fetch_add(1, SeqCst);
-        self.call(libc::FUTEX_WAKE, 1);
-        Ok(())
+        futex::flag(&self.memory).fetch_add(1, SeqCst);
+        futex::wake(futex::flag(&self.memory))
     }
 
     fn sleep(&mut self) -> Outcome {
-        while self.word().load(SeqCst) == self.seen {
-            self.call(libc::FUTEX_WAIT, self.seen);
+        while futex::flag(&self.memory).load(SeqCst) == self.seen {
+            futex::wait(futex::flag(&self.memory), self.seen)?;
         }
         self.seen += 1;
         Ok(())
