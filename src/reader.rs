@@ -268,7 +268,7 @@ impl Reader {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn read(&mut self) -> Result<Message<'_>> {
-        if let Some(Glance::Line(line)) = self.glance(false) {
+        if let Some(line) = self.soon() {
             return Ok(self.show(&line));
         }
         let line = loop {
@@ -390,6 +390,22 @@ impl Reader {
             Reading::Line { number, length, time } => Some(Glance::Line(self.take(number, length, time))),
             _ => None,
         }
+    }
+
+    /// Looks for a line again and again, for some microseconds at most: with another processor's line on its way here,
+    /// every instruction between two looks delays it.
+    #[inline(always)]
+    fn soon(&mut self) -> Option<Line> {
+        for _ in 0..self.spin.eager() {
+            match self.glance(false)? {
+                Glance::Line(line) => {
+                    self.spin.hit();
+                    return Some(line);
+                }
+                Glance::Nothing => {}
+            }
+        }
+        None
     }
 
     /// A line was read: it is the one that is held from now on.
@@ -518,8 +534,15 @@ impl Reader {
                     let nap = self.next_nap();
                     std::thread::sleep(earlier(deadline, nap).left());
                 }
-                Some(shared) => {
-                    let held = self.held;
+                Some(_) => {
+                    // Without a deadline, the caller has done so.
+                    if !quiet
+                        && deadline.is_some()
+                        && let Some(line) = self.soon()
+                    {
+                        return Ok(Some(line));
+                    }
+                    let (Some(shared), held) = (&self.attached, self.held) else { continue };
                     let arrived = !quiet
                         && self.spin.until(
                             deadline,

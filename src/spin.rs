@@ -12,17 +12,18 @@ use crate::os::clock::Deadline;
 const MOST: Duration = Duration::from_micros(50);
 /// Where lines come slower than that, a short look remains, to notice when they come faster.
 const LEAST: Duration = Duration::from_micros(2);
-/// Looks before the first pause and the first clock: a line between two spinning processors arrives within these.
+/// Looks before the first pause and the first clock: a line between two spinning processors arrives within these, in
+/// some microseconds.
 const EAGER: u32 = 2048;
 /// Looks between two readings of the clock.
 const BATCH: u32 = 32;
 
 /// Spins for as long as lines have lately been arriving, within bounds; adapts to each reader's mailbox.
 pub struct Spin {
-    /// Whether another processor could make progress while we spin.
-    allowed: bool,
-    /// Moving average of the waits.
-    average: Duration,
+    /// Looks before anything else; 0 where no other processor could make progress while we spin.
+    eager: u32,
+    /// Moving average of the waits, in nanoseconds.
+    average: u64,
 }
 
 impl Spin {
@@ -30,8 +31,19 @@ impl Spin {
         // Of the machine and not of this thread: who pins a reader to one processor pins the writer to another. Where
         // they do share one, lines come slowly for a reader that spins, and the average ends that.
         let processors = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
-        let allowed = processors > 1;
-        Self { allowed, average: Duration::ZERO }
+        Self { eager: if processors > 1 { EAGER } else { 0 }, average: 0 }
+    }
+
+    /// How many looks to make at once, with no clock and no pause between them, before [`until`](Self::until).
+    #[inline(always)]
+    pub fn eager(&self) -> u32 {
+        self.eager
+    }
+
+    /// Accounts for a line that came within these.
+    #[inline(always)]
+    pub fn hit(&mut self) {
+        self.average -= self.average / 8;
     }
 
     /// Spins until `ready`, and returns true; or until it is time to sleep, or the deadline. `interrupted` is asked now
@@ -43,16 +55,10 @@ impl Spin {
         ready: impl Fn() -> bool,
         interrupted: impl Fn() -> bool,
     ) -> bool {
-        if !self.allowed {
+        if self.eager == 0 {
             return false;
         }
-        for _ in 0..EAGER {
-            if ready() {
-                self.waited(Duration::ZERO);
-                return true;
-            }
-        }
-        let most = if self.average <= MOST { MOST } else { LEAST };
+        let most = if self.average <= MOST.as_nanos() as u64 { MOST } else { LEAST };
         let started = Deadline::now();
         let most = deadline.map_or(most, |deadline| most.min(deadline.left()));
         loop {
@@ -79,7 +85,7 @@ impl Spin {
 
     fn waited(&mut self, wait: Duration) {
         // Capped, so that one long silence is forgotten after some quick lines.
-        self.average = (self.average * 7 + wait.min(MOST * 8)) / 8;
+        self.average = (self.average * 7 + wait.min(MOST * 8).as_nanos() as u64) / 8;
     }
 }
 
@@ -89,26 +95,25 @@ mod tests {
 
     #[test]
     fn long_waits_shorten_the_spin_and_quick_lines_lengthen_it() {
-        let mut spin = Spin { allowed: true, average: Duration::ZERO };
-        for _ in 0..100 {
-            spin.waited(Duration::from_secs(1));
+        for quick in [|spin: &mut Spin| spin.waited(Duration::from_nanos(100)), Spin::hit] {
+            let mut spin = Spin { eager: EAGER, average: 0 };
+            (0..100).for_each(|_| spin.waited(Duration::from_secs(1)));
+            assert!(Duration::from_nanos(spin.average) > MOST);
+            (0..30).for_each(|_| quick(&mut spin));
+            assert!(Duration::from_nanos(spin.average) < MOST);
         }
-        assert!(spin.average > MOST);
-        for _ in 0..30 {
-            spin.waited(Duration::from_nanos(100));
-        }
-        assert!(spin.average < MOST);
     }
 
     #[test]
     fn one_processor_does_not_spin() {
-        let mut spin = Spin { allowed: false, average: Duration::ZERO };
+        let mut spin = Spin { eager: 0, average: 0 };
+        assert_eq!(spin.eager(), 0);
         assert!(!spin.until(None, || panic!("looked"), || panic!("asked")));
     }
 
     #[test]
     fn it_ends_when_ready_or_interrupted_or_in_time() {
-        let mut spin = Spin { allowed: true, average: Duration::ZERO };
+        let mut spin = Spin { eager: EAGER, average: 0 };
         assert!(spin.until(None, || true, || false));
         assert!(spin.until(None, || false, || true));
         assert!(!spin.until(None, || false, || false));

@@ -32,7 +32,10 @@ pub const fn words(length: usize) -> usize {
 #[inline]
 pub fn store(payload: &[AtomicU64], bytes: &[u8]) {
     let payload = &payload[..words(bytes.len())];
-    let done = if bytes.len() < LONG { 0 } else { lines::store(payload, bytes) };
+    if bytes.len() < LONG {
+        return store_words(payload, bytes);
+    }
+    let done = lines::store(payload, bytes);
     store_words(&payload[done..], &bytes[done * WORD..]);
 }
 
@@ -46,7 +49,10 @@ pub fn store(payload: &[AtomicU64], bytes: &[u8]) {
 #[inline]
 pub fn load(payload: &[AtomicU64], bytes: &mut [u8]) {
     let payload = &payload[..words(bytes.len())];
-    let done = if bytes.len() < LONG { 0 } else { lines::load(payload, bytes) };
+    if bytes.len() < LONG {
+        return load_words(payload, bytes);
+    }
+    let done = lines::load(payload, bytes);
     load_words(&payload[done..], &mut bytes[done * WORD..]);
 }
 

@@ -8,6 +8,8 @@ use crate::Outcome;
 const TURN: Duration = Duration::from_millis(2);
 /// By how much the floors before and after a turn may differ; beyond that nothing was compared.
 const STEADY: f64 = 0.10;
+/// By which factor they differ if the machine is another one all of a sudden.
+const JUMP: f64 = 2.0;
 
 /// What was measured of one contender.
 #[derive(Default)]
@@ -18,6 +20,8 @@ pub struct Series {
     pub nanos: Vec<f64>,
     /// Turns in which the floor moved.
     pub dropped: usize,
+    /// Of these, turns within which it jumped.
+    pub jumps: usize,
 }
 
 /// Measures contenders against a floor until `duration` is over. `measure(Some(i), times)` takes contender *i*'s turn,
@@ -46,6 +50,7 @@ pub fn measure(
             let series = &mut series[index];
             if (before / after - 1.0).abs() > STEADY {
                 series.dropped += 1;
+                series.jumps += usize::from((before / after).max(after / before) > JUMP);
             } else {
                 series.ratios.push(nanos / f64::midpoint(before, after));
                 series.nanos.push(nanos);
@@ -111,7 +116,7 @@ mod tests {
         for (index, series) in all.iter().enumerate() {
             let median = quantile(&series.ratios, 0.5).unwrap();
             assert!((median - (3 + index) as f64).abs() < 1e-9);
-            assert!(series.dropped > 0, "the jumps were noticed");
+            assert!(series.dropped > 0 && series.jumps == series.dropped, "the jumps were noticed");
             let spread = quantile(&series.nanos, 1.0).unwrap() / quantile(&series.nanos, 0.0).unwrap();
             assert!((spread - 5.0).abs() < 1e-9, "absolute times jump");
         }

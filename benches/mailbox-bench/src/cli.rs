@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::environment::{Environment, online};
 use crate::peers::ALL;
 use crate::report::{self, Figure, Report, html, table};
-use crate::workload::{Settings, latency, one_way, publish, read, scale, shell, starve, wake};
+use crate::workload::{Settings, copy, in_process, latency, one_way, publish, read, scale, shell, starve, wake};
 
 /// Measures the mailbox, its peers and the machine's own limit, in turns within one run.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ pub struct Cli {
     #[arg(long, value_delimiter = ',', default_values_t = [10, 1000])]
     readers: Vec<usize>,
     /// How long each workload runs, in seconds.
-    #[arg(long, default_value_t = 2.5)]
+    #[arg(long, default_value_t = 1.4)]
     duration: f64,
     /// The two processors to use.
     #[arg(long, value_delimiter = ',')]
@@ -54,8 +54,12 @@ enum Workload {
     OneWay,
     /// The cost of a publish when nobody waits, by size.
     Publish,
-    /// The cost of a read in one process, by size.
+    /// The cost of a read: of nothing new, of a cold line, of a hot one by size.
     Read,
+    /// The speed of long copies, by their place in a page.
+    Copy,
+    /// A write and a read beside crates that hand over values between threads.
+    InProcess,
     /// Retries against a writer in a tight loop, by size and number of banks.
     Starve,
     /// The time until a sleeper has the line, by the length of its sleep.
@@ -70,11 +74,13 @@ enum Workload {
 
 type Run = fn(&Settings) -> Outcome<Vec<Figure>>;
 
-const WORKLOADS: [(Workload, Run); 8] = [
+const WORKLOADS: [(Workload, Run); 10] = [
     (Workload::Latency, latency::run),
     (Workload::OneWay, one_way::run),
     (Workload::Publish, publish::run),
     (Workload::Read, read::run),
+    (Workload::Copy, copy::run),
+    (Workload::InProcess, in_process::run),
     (Workload::Starve, starve::run),
     (Workload::Wake, wake::run),
     (Workload::Scale, scale::run),

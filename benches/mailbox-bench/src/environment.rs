@@ -8,6 +8,8 @@ use serde::Serialize;
 /// What a figure depends on besides the code.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
+    /// When the run began, RFC 3339 in UTC.
+    pub date: String,
     pub kernel: String,
     pub cpu: String,
     /// Processors online, and those that were used.
@@ -33,6 +35,7 @@ impl Environment {
             _ => "unknown".into(),
         };
         Self {
+            date: said(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
             kernel: read("/proc/sys/kernel/osrelease"),
             cpu,
             cpus: online(),

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::reader::EntryHandle;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::port::writer::EntryHandleMut;
 use iceoryx2::prelude::*;
@@ -82,7 +85,8 @@ fn config(place: &Place) -> Outcome<(Config, String)> {
 
 /// iceoryx2's blackboard with one entry: a last value of a fixed size, as a seqlock of two cells.
 pub struct Blackboard<const N: usize> {
-    entry: EntryHandleMut<ipc::Service, u64, [u8; N]>,
+    writer: EntryHandleMut<ipc::Service, u64, [u8; N]>,
+    reader: EntryHandle<ipc::Service, u64, [u8; N]>,
     _leftovers: Leftovers,
 }
 
@@ -97,12 +101,57 @@ impl<const N: usize> Blackboard<N> {
             .blackboard_creator::<u64>()
             .add::<[u8; N]>(KEY, [0; N])
             .create()?;
-        let entry = service.writer_builder().create()?.entry::<[u8; N]>(&KEY)?;
-        Ok(Self { entry, _leftovers: leftovers })
+        let writer = service.writer_builder().create()?.entry::<[u8; N]>(&KEY)?;
+        let reader = service.reader_builder().create()?.entry::<[u8; N]>(&KEY)?;
+        Ok(Self { writer, reader, _leftovers: leftovers })
     }
 
     pub fn update(&self, value: [u8; N]) {
-        self.entry.update_with_copy(value);
+        self.writer.update_with_copy(value);
+    }
+
+    pub fn get(&self) -> [u8; N] {
+        *self.reader.get()
+    }
+}
+
+/// iceoryx2's event: a notifier on one side, and a listener that sleeps on the other.
+pub struct Event {
+    end: EventEnd,
+    _leftovers: Option<Leftovers>,
+}
+
+enum EventEnd {
+    Notifier(Notifier<ipc::Service>),
+    Listener(Listener<ipc::Service>),
+}
+
+impl Event {
+    pub fn open(place: &Place, side: Side) -> Outcome<Self> {
+        let (config, prefix) = config(place)?;
+        let leftovers = (side == Side::Here).then(|| Leftovers { prefix });
+        let node = NodeBuilder::new().config(&config).create::<ipc::Service>()?;
+        let service = node.service_builder(&"event".try_into()?).event().open_or_create()?;
+        let end = match side {
+            Side::Here => EventEnd::Notifier(service.notifier_builder().create()?),
+            Side::There => EventEnd::Listener(service.listener_builder().create()?),
+        };
+        Ok(Self { end, _leftovers: leftovers })
+    }
+
+    pub fn notify(&self) -> Outcome {
+        let EventEnd::Notifier(notifier) = &self.end else { return Err("a listener notifies nobody".into()) };
+        notifier.notify()?;
+        Ok(())
+    }
+
+    pub fn listen(&self) -> Outcome {
+        let EventEnd::Listener(listener) = &self.end else { return Err("a notifier does not listen".into()) };
+        let mut came = false;
+        while !came {
+            listener.blocking_wait(|_| came = true)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ mod datagram;
 mod fifo;
 pub mod futex;
 #[cfg(feature = "peers")]
-mod iceoryx;
+pub mod iceoryx;
 #[cfg(feature = "peers")]
 pub mod in_process;
 mod mailbox;
@@ -18,6 +18,10 @@ mod zeromq;
 use crate::Outcome;
 use crate::contender::{Bouncer, Contender, Side};
 use crate::place::Place;
+use crate::workload::one_way::{Paced, Schedule};
+
+/// Opens one side's end of a peer, told what its lines are like.
+type Open<Lines> = fn(&Place, Side, Lines) -> Outcome<Box<dyn Contender>>;
 
 /// Something that carries lines between two processes.
 pub struct Peer {
@@ -28,7 +32,9 @@ pub struct Peer {
     /// The largest line it carries.
     pub largest: usize,
     available: fn(usize) -> Result<(), String>,
-    open: fn(&Place, Side, usize) -> Outcome<Box<dyn Contender>>,
+    open: Open<usize>,
+    /// For lines on a schedule; not for those that go by turns alone.
+    paced: Option<Open<Schedule>>,
 }
 
 impl Peer {
@@ -41,19 +47,41 @@ impl Peer {
     pub fn open(&self, place: &Place, side: Side, size: usize) -> Outcome<Box<dyn Contender>> {
         (self.open)(place, side, size).map_err(|error| format!("{}: {error}", self.name).into())
     }
+
+    /// As [`available`](Self::available), for lines on a schedule.
+    pub fn paced(&self, size: usize) -> Result<(), String> {
+        self.available(size)?;
+        self.paced.map(|_| ()).ok_or_else(|| "carries a line only when the one before was taken".into())
+    }
+
+    pub fn open_paced(&self, place: &Place, side: Side, schedule: Schedule) -> Outcome<Box<dyn Contender>> {
+        let open = self.paced.ok_or("carries no lines on a schedule")?;
+        open(place, side, schedule).map_err(|error| format!("{}: {error}", self.name).into())
+    }
 }
 
+/// One of those that carry lines by turns and at any pace; the word `turns` before its channel means by turns alone.
 macro_rules! peer {
+    ($name:literal, $title:literal, $largest:expr, turns $channel:ty) => {
+        Peer {
+            name: $name,
+            title: $title,
+            largest: $largest,
+            available: |_| Ok(()),
+            open: |place, side, size| Ok(Box::new(Bouncer::<$channel>::open(place, side, size)?)),
+            paced: None,
+        }
+    };
     ($name:literal, $title:literal, $largest:expr, $channel:ty) => {
         peer!($name, $title, $largest, $channel, |_| Ok(()))
     };
     ($name:literal, $title:literal, $largest:expr, $channel:ty, $available:expr) => {
         Peer {
-            name: $name,
-            title: $title,
-            largest: $largest,
             available: $available,
-            open: |place, side, size| Ok(Box::new(Bouncer::<$channel>::open(place, side, size)?)),
+            paced: Some(|place, side, schedule| {
+                Ok(Box::new(Paced::<$channel>::open(place, side, $name, schedule)?))
+            }),
+            ..peer!($name, $title, $largest, turns $channel)
         }
     };
 }
@@ -68,6 +96,7 @@ macro_rules! absent {
             largest: 0,
             available: |_| Err("needs a build with `--features peers`".into()),
             open: |_, _, _| Err("needs a build with `--features peers`".into()),
+            paced: None,
         }
     };
 }
@@ -75,10 +104,10 @@ macro_rules! absent {
 /// The mailbox first, then the machine's limit, then those whom people use instead.
 pub const ALL: &[Peer] = &[
     peer!("mailbox", "mailbox", 1 << 30, mailbox::Mailbox),
-    peer!("bare", "flag and memcpy (the limit)", bare::LARGEST, bare::Bare),
-    peer!("futex", "futex and memcpy", futex::LARGEST, futex::Futex),
+    peer!("bare", "flag and memcpy (the limit)", bare::LARGEST, turns bare::Bare),
+    peer!("futex", "futex and memcpy", futex::LARGEST, turns futex::Futex),
     peer!("pipe", "named pipe, kept open", 1 << 30, pipe::Pipe),
-    peer!("fifo", "FIFO, opened for each line", 1 << 30, fifo::Fifo),
+    peer!("fifo", "FIFO, opened for each line", 1 << 30, turns fifo::Fifo),
     peer!("datagram", "Unix datagram socket", datagram::LARGEST, datagram::Datagram, datagram::available),
     peer!("mqueue", "POSIX message queue", mqueue::LARGEST, mqueue::Mqueue, mqueue::available),
     peer!("rename", "file written and renamed", 1 << 30, rename::Rename),

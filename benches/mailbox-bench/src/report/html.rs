@@ -54,6 +54,7 @@ fn heading(report: &Report) -> Element {
     let environment = &report.environment;
     let used = environment.used.iter().map(usize::to_string).collect::<Vec<_>>().join(" and ");
     let facts = [
+        ("Date", environment.date.clone()),
         ("Kernel", format!("Linux {}", environment.kernel)),
         ("CPU", environment.cpu.clone()),
         ("Processors used", format!("{} of {}", if used.is_empty() { "none" } else { &used }, environment.cpus)),

@@ -34,6 +34,9 @@ pub fn doubts(figures: &[Figure]) -> Vec<String> {
     doubt("had the floor move in half of their turns or more: the machine did not hold still", |figure| {
         figure.dropped > 0 && figure.dropped >= figure.turns
     });
+    doubt("had the floor move by more than 2x within a turn, and more than once in ten", |figure| {
+        figure.jumps * 10 > figure.turns
+    });
     doubts
 }
 
@@ -56,6 +59,8 @@ pub struct Figure {
     /// Turns that count, and turns in which the floor moved.
     pub turns: usize,
     pub dropped: usize,
+    /// Turns of the latter in which it moved by more than a factor of two.
+    pub jumps: usize,
     /// Of what the percentiles are: `ns`, or what was counted.
     pub unit: &'static str,
     /// Single operations, where they were measured one by one.
@@ -84,6 +89,7 @@ impl Figure {
             nanos: quantile(&series.nanos, 0.5),
             turns: series.ratios.len(),
             dropped: series.dropped,
+            jumps: series.jumps,
             unit: "ns",
             percentiles: None,
             skipped: None,
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn few_turns_and_a_moving_floor_are_doubts() {
         let figure = |turns: usize, dropped| {
-            let series = Series { ratios: vec![1.0; turns], nanos: vec![1.0; turns], dropped };
+            let series = Series { ratios: vec![1.0; turns], nanos: vec![1.0; turns], dropped, jumps: 0 };
             Figure::new("latency", "mailbox", "32 bytes", ("", ""), &series)
         };
         assert!(doubts(&[figure(100, 99), figure(1, 0), figure(0, 0)]).is_empty());

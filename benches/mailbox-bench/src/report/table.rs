@@ -6,7 +6,8 @@ use crate::report::{Figure, Report};
 pub fn text(report: &Report) -> String {
     let environment = &report.environment;
     let mut text = format!(
-        "Linux {}, {}, processors {:?} of {}, clock {}\n{}, commit {}\n",
+        "{}: Linux {}, {}, processors {:?} of {}, clock {}\n{}, commit {}\n",
+        environment.date,
         environment.kernel,
         environment.cpu,
         environment.used,

@@ -71,6 +71,10 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
         figure.percentiles = Some(Percentiles::from(&histogram));
         figures.push(figure);
     }
+    let mut hops = Histogram::new(3)?;
+    partner.ask(FLAGS, SINGLES);
+    contenders[FLAGS].bounce_each(SINGLES, &mut hops)?;
+    figures.push(Figure::singles("latency", "a bare flag (F)", &case, (OPERATION.0, "ns"), Percentiles::from(&hops)));
     figures.extend(skipped);
     Ok(figures)
 }

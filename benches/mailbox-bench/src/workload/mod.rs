@@ -1,5 +1,7 @@
 //! One question each.
 
+pub mod copy;
+pub mod in_process;
 pub mod latency;
 pub mod one_way;
 pub mod publish;
@@ -26,7 +28,8 @@ pub fn partner(arguments: &[String]) -> Outcome {
     pin(cpu.parse()?)?;
     match workload.as_str() {
         "latency" => latency::partner(&place, rest),
-        "one-way" => one_way::partner(&place),
+        "one-way" => one_way::partner(&place, rest),
+        "read" => read::partner(&place),
         "scale" => scale::partner(&place, rest),
         "starve" => starve::partner(&place, rest),
         "wake" => wake::partner(&place),

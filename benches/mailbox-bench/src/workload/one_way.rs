@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
-use shm_mailbox::Reader;
 
 use crate::Outcome;
-use crate::contender::Contender;
+use crate::contender::{Channel, Contender, Side};
 use crate::floor::Flags;
 use crate::partner::{Partner, pin, serve};
+use crate::peers::{ALL, Peer};
 use crate::place::{Memory, Place};
 use crate::report::{Figure, Percentiles};
 use crate::workload::{Progress, Settings};
@@ -19,12 +19,10 @@ use crate::workload::{Progress, Settings};
 /// Lines a second.
 const PACES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const OPERATION: (&str, &str) = ("age of a line when it is read, by its schedule", "ns");
-const NAME: &str = "paced";
-/// What the partner serves.
+/// The bytes of a line: when it is due, and whether it is the last one.
+const SIZE: usize = 32;
+/// What the partner serves; the peers follow.
 const FLAGS: usize = 0;
-const AGES: usize = 1;
-/// Words of the memory, counts by age.
-const BUCKETS: usize = 4096;
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     let progress = Progress::new("one-way");
@@ -38,11 +36,20 @@ pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
 
 fn at(settings: &Settings, pace: u64, duration: Duration) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
-    let mut flags = Flags::open(&place)?;
-    let mut writer = place.options().create(NAME)?;
-    let ages = Ages::open(&place)?;
-    let partner = Partner::start(settings, &place, "one-way", &[])?;
+    let case = format!("{pace} lines a second, 32 bytes");
+    let (mut peers, mut skipped) = (Vec::new(), Vec::new());
+    for peer in ALL.iter().filter(|peer| settings.wants(peer)) {
+        match peer.paced(SIZE) {
+            Ok(()) => peers.push(peer),
+            Err(why) => skipped.push(Figure::skipped("one-way", peer.title, &case, why)),
+        }
+    }
     pin(settings.cpus[0])?;
+    let mut flags = Flags::open(&place)?;
+    let schedule = Schedule { pace, duration: duration / peers.len() as u32 };
+    let mut contenders = contenders(&place, Side::Here, schedule, &peers)?;
+    let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
+    let partner = Partner::start(settings, &place, "one-way", &names)?;
 
     let mut hops = Histogram::<u64>::new(3)?;
     let mut floor = || -> Outcome {
@@ -51,33 +58,18 @@ fn at(settings: &Settings, pace: u64, duration: Duration) -> Outcome<Vec<Figure>
         hops.record((flags.bounce(TIMES)?.as_nanos() as u64) / (2 * TIMES))?;
         Ok(())
     };
+    let mut figures = Vec::new();
     floor()?;
-    let step = 1_000_000_000 / pace;
-    let lines = (duration.as_nanos() as u64 / step).max(100);
-    partner.ask(AGES, lines);
-    let start = now() + 1_000_000;
-    for index in 0..lines {
-        let intended = start + index * step;
-        while now() < intended {
-            std::hint::spin_loop();
-        }
-        let mut line = [b'x'; 32];
-        line[..8].copy_from_slice(&intended.to_ne_bytes());
-        line[8..16].copy_from_slice(&u64::from(index + 1 == lines).to_ne_bytes());
-        writer.publish(&line)?;
+    for (index, (peer, contender)) in peers.iter().zip(&mut contenders).enumerate() {
+        partner.ask(1 + index, 1);
+        contender.bounce(1)?;
+        // The partner takes the next command only when it has the last line.
+        floor()?;
+        let ages = Ages::open(&place, peer.name)?.collect()?;
+        figures.push(Figure::singles("one-way", peer.title, &case, OPERATION, Percentiles::from(&ages)));
     }
-    // The partner takes the next command only when it has the last line.
-    floor()?;
-    let case = format!("{pace} lines a second, 32 bytes");
-    let mut figures =
-        vec![Figure::singles("one-way", "mailbox", &case, OPERATION, Percentiles::from(&ages.collect()?))];
-    figures.push(Figure::singles(
-        "one-way",
-        "a hop of a bare flag, before and after",
-        &case,
-        OPERATION,
-        (&hops).into(),
-    ));
+    figures.push(Figure::singles("one-way", "a hop of a bare flag, meanwhile", &case, OPERATION, (&hops).into()));
+    figures.extend(skipped);
     Ok(figures)
 }
 
@@ -86,23 +78,83 @@ fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
-/// The partner: takes each line that comes and counts its age.
-struct Taking {
-    reader: Reader,
-    ages: Ages,
+/// When lines are due.
+#[derive(Clone, Copy, Default)]
+pub struct Schedule {
+    /// Lines a second.
+    pace: u64,
+    duration: Duration,
 }
 
-impl Contender for Taking {
+fn contenders(place: &Place, side: Side, schedule: Schedule, peers: &[&Peer]) -> Outcome<Vec<Box<dyn Contender>>> {
+    peers.iter().map(|peer| peer.open_paced(place, side, schedule)).collect()
+}
+
+/// The readers, in a process of their own.
+pub fn partner(place: &Place, names: &[String]) -> Outcome {
+    let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
+    let mut served: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?)];
+    served.extend(contenders(place, Side::There, Schedule::default(), &peers)?);
+    serve(place, &mut served)
+}
+
+/// A channel by which lines go one way, on a schedule. Counts are of whole schedules.
+pub struct Paced<C> {
+    channel: C,
+    ages: Ages,
+    schedule: Schedule,
+}
+
+impl<C: Channel> Paced<C> {
+    pub fn open(place: &Place, side: Side, name: &str, schedule: Schedule) -> Outcome<Self> {
+        Ok(Self { channel: C::open(place, side, SIZE)?, ages: Ages::open(place, name)?, schedule })
+    }
+
+    fn send(&mut self, due: u64, is_last: bool) -> Outcome {
+        let mut line = [b'x'; SIZE];
+        line[..8].copy_from_slice(&due.to_ne_bytes());
+        line[8] = is_last.into();
+        self.channel.send(&line)
+    }
+}
+
+/// Due at no time: the first line, by which the two sides meet.
+const GREETING: u64 = 0;
+
+impl<C: Channel> Contender for Paced<C> {
     fn bounce(&mut self, _: u64) -> Outcome<Duration> {
-        Err("a reader sends nothing".into())
+        self.send(GREETING, false)?;
+        let step = 1_000_000_000 / self.schedule.pace;
+        let duration = self.schedule.duration.as_nanos() as u64;
+        let lines = (duration / step).max(100);
+        let start = now() + 1_000_000;
+        // Who cannot keep up is not waited for until all its lines are through.
+        let enough = start + 2 * duration.max(lines * step);
+        for index in 0..lines {
+            let due = start + index * step;
+            let mut time = now();
+            while time < due {
+                std::hint::spin_loop();
+                time = now();
+            }
+            let is_last = index + 1 == lines || time > enough;
+            self.send(due, is_last)?;
+            if is_last {
+                break;
+            }
+        }
+        Ok(Duration::ZERO)
     }
 
     fn echo(&mut self, _: u64) -> Outcome {
         loop {
-            let line: [u8; 32] = self.reader.read()?.bytes.try_into()?;
-            let (intended, is_last) = (&line[..8], &line[8..16]);
-            self.ages.count(now().saturating_sub(u64::from_ne_bytes(intended.try_into()?)));
-            if is_last != [0; 8] {
+            let line = self.channel.receive()?;
+            let time = now();
+            let due = u64::from_ne_bytes(*line.first_chunk().ok_or("a short line")?);
+            if due != GREETING {
+                self.ages.count(time.saturating_sub(due));
+            }
+            if line[8] == 1 {
                 return Ok(());
             }
         }
@@ -112,9 +164,12 @@ impl Contender for Taking {
 /// Ages, counted in memory that both processes have.
 struct Ages(Memory);
 
+/// Words of the memory, counts by age.
+const BUCKETS: usize = 4096;
+
 impl Ages {
-    fn open(place: &Place) -> Outcome<Self> {
-        Memory::open(place.path(), "ages", BUCKETS * 256).map(Self)
+    fn open(place: &Place, name: &str) -> Outcome<Self> {
+        Memory::open(place.path(), &format!("{name}.ages"), BUCKETS * 256).map(Self)
     }
 
     /// Sixty-four buckets for each doubling, from 64 ns on: none is wider than a sixty-fourth of its age.
@@ -143,11 +198,4 @@ impl Ages {
         }
         Ok(histogram)
     }
-}
-
-/// The reader, in a process of its own.
-pub fn partner(place: &Place) -> Outcome {
-    let taking = Taking { reader: place.options().open(NAME)?, ages: Ages::open(place)? };
-    let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?), Box::new(taking)];
-    serve(place, &mut contenders)
 }

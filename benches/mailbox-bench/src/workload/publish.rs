@@ -5,6 +5,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use shm_mailbox::Writer;
+
 use crate::Outcome;
 use crate::block::measure;
 use crate::partner::pin;
@@ -13,10 +15,10 @@ use crate::report::Figure;
 use crate::workload::{Progress, Settings};
 
 const OPERATION: &str = "one publish, nobody waiting";
-const EXCHANGE: &str = "one `xchg`, which a publish needs";
-const COPY: &str = "a `memcpy` of the same bytes, into four buffers in turn";
+pub const EXCHANGE: &str = "one `xchg`, which a publish needs";
+pub const COPY: &str = "a `memcpy` of the same bytes, into four buffers in turn";
 /// Up to so many bytes the copy costs less than the exchange.
-const SHORT: usize = 64;
+pub const SHORT: usize = 64;
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     pin(settings.cpus[0])?;
@@ -33,17 +35,15 @@ pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
 fn of_size(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let line = vec![b'x'; size];
-    let copies = Copies::new(&place, size)?;
+    let banks = Banks::new(&place, size)?;
     let word = AtomicU64::new(0);
     let mut contenders = mailboxes(&place, &line)?;
-    #[cfg(feature = "peers")]
-    contenders.extend(crate::peers::in_process::writers(&place, size)?);
     let all = measure(
         contenders.len(),
         duration,
         |who, times| match who {
             None if size <= SHORT => Ok(exchanges(&word, times)),
-            None => Ok(copies.copy(&line, times)),
+            None => Ok(banks.copy(&line, times)),
             Some(index) => (contenders[index].run)(times),
         },
         progress,
@@ -66,23 +66,23 @@ pub struct Solo<'a> {
 
 fn mailboxes<'a>(place: &Place, line: &'a [u8]) -> Outcome<Vec<Solo<'a>>> {
     let options = place.options().capacity(line.len());
-    let named = [
-        ("mailbox", options.create("plain")?),
-        ("mailbox, lines with a time", options.timestamps(true).create("timed")?),
-    ];
-    Ok(named
-        .into_iter()
-        .map(|(title, mut writer)| Solo {
-            title,
-            run: Box::new(move |times| {
-                let start = Instant::now();
-                for _ in 0..times {
-                    writer.publish(black_box(line))?;
-                }
-                Ok(start.elapsed())
-            }),
-        })
-        .collect())
+    let plain = mailbox("mailbox", options.create("plain")?, line);
+    let timed = mailbox("mailbox, lines with a time", options.timestamps(true).create("timed")?, line);
+    Ok(vec![plain, timed])
+}
+
+/// A mailbox whose writer publishes this line again and again.
+pub fn mailbox<'a>(title: &'static str, mut writer: Writer, line: &'a [u8]) -> Solo<'a> {
+    Solo { title, run: Box::new(move |times| publishes(&mut writer, line, times)) }
+}
+
+/// How long so many publishes take.
+pub fn publishes(writer: &mut Writer, line: &[u8], times: u64) -> Outcome<Duration> {
+    let start = Instant::now();
+    for _ in 0..times {
+        writer.publish(black_box(line))?;
+    }
+    Ok(start.elapsed())
 }
 
 /// How long so many bare exchanges take.
@@ -100,18 +100,19 @@ pub fn each(times: u64, mut call: impl FnMut()) -> Duration {
 }
 
 /// Four buffers in shared memory, as far apart as the banks of a mailbox.
-struct Copies {
+pub struct Banks {
     memory: Memory,
     stride: usize,
 }
 
-impl Copies {
-    fn new(place: &Place, size: usize) -> Outcome<Self> {
+impl Banks {
+    pub fn new(place: &Place, size: usize) -> Outcome<Self> {
         let stride = (size + 128).next_multiple_of(128);
         Ok(Self { memory: Memory::open(place.path(), "copies", 4 * stride)?, stride })
     }
 
-    fn copy(&self, line: &[u8], times: u64) -> Duration {
+    /// How long so many copies of a line take, into each of them in turn.
+    pub fn copy(&self, line: &[u8], times: u64) -> Duration {
         let mut index = 0;
         each(times, || {
             index = (index + 1) % 4;

@@ -19,15 +19,20 @@ use crate::block::Series;
 use crate::contender::{Contender, Side};
 use crate::partner::{Partner, pin, serve};
 use crate::peers::futex;
+#[cfg(feature = "peers")]
+use crate::peers::iceoryx::Event;
 use crate::place::{Memory, Place};
 use crate::report::{Figure, Percentiles};
 use crate::workload::{Progress, Settings};
 
 /// Who wakes, the kernel's own way beside it, and what they are called: indices into [`contenders`].
-const PAIRS: [(usize, usize, &str, &str, &str); 2] = [
+const PAIRS: &[(usize, usize, &str, &str, &str)] = &[
     (0, 1, "a bare futex", "mailbox, read", "a sleeper is woken, and has the line"),
     (2, 3, "a bare pipe in an epoll instance", "mailbox, doorbell", "a poller is woken, and has the line"),
+    #[cfg(feature = "peers")]
+    (0, 4, "a bare futex", EVENT, "a sleeper is woken, and has the line"),
 ];
+const EVENT: &str = "iceoryx2 event";
 /// How long the sleeper has been asleep, about.
 const SLEEPS: [Duration; 4] =
     [Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50)];
@@ -57,7 +62,7 @@ fn blocked() -> Outcome<Figure> {
         return Err("a line that nobody published".into());
     }
     let nanos = (used()? - before).as_nanos() as f64 / WAIT.as_secs_f64();
-    let series = Series { ratios: vec![nanos / 1e9], nanos: vec![nanos], dropped: 0 };
+    let series = Series { ratios: vec![nanos / 1e9], nanos: vec![nanos], ..Series::default() };
     let labels = ("processor time of one second of waiting", "the second");
     Ok(Figure::new("wake", "mailbox, read", "nothing published", labels, &series))
 }
@@ -68,7 +73,11 @@ fn after(settings: &Settings, sleep: Duration) -> Outcome<Vec<Figure>> {
     let partner = Partner::start(settings, &place, "wake", &[])?;
     pin(settings.cpus[0])?;
     let mut figures = Vec::new();
-    for (floor, ours, floor_title, our_title, operation) in PAIRS {
+    let wants_event = settings.peers.is_empty() || settings.peers.iter().any(|name| name == "iceoryx2");
+    for &(floor, ours, floor_title, our_title, operation) in PAIRS {
+        if our_title == EVENT && !wants_event {
+            continue;
+        }
         let mut once = |who: usize| -> Outcome<Duration> {
             partner.ask(who, 1);
             contenders[who].bounce(1)
@@ -91,6 +100,10 @@ fn after(settings: &Settings, sleep: Duration) -> Outcome<Vec<Figure>> {
         figures.push(figure);
         figures.push(Figure::singles("wake", floor_title, &case, (operation, "ns"), Percentiles::from(&floors)));
     }
+    if cfg!(not(feature = "peers")) && wants_event {
+        let (case, why) = (format!("asleep for {sleep:?}"), "needs a build with `--features peers`".into());
+        figures.push(Figure::skipped("wake", EVENT, case, why));
+    }
     Ok(figures)
 }
 
@@ -110,6 +123,8 @@ fn contenders(place: &Place, side: Side, sleep: Duration) -> Outcome<Vec<Box<dyn
         waking::<Blocking>(place, side, sleep)?,
         waking::<Pipe>(place, side, sleep)?,
         waking::<Polling>(place, side, sleep)?,
+        #[cfg(feature = "peers")]
+        waking::<Event>(place, side, sleep)?,
     ])
 }
 
@@ -288,5 +303,23 @@ impl Waking for Polling {
             poll(&mut [PollFd::new(doorbell.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
         }
         Ok(())
+    }
+}
+
+/// iceoryx2's event, without a line to carry.
+#[cfg(feature = "peers")]
+impl Waking for Event {
+    const NAME: &'static str = "event";
+
+    fn open(place: &Place, side: Side) -> Outcome<Self> {
+        Event::open(place, side)
+    }
+
+    fn wake(&mut self) -> Outcome {
+        self.notify()
+    }
+
+    fn sleep(&mut self) -> Outcome {
+        self.listen()
     }
 }

@@ -12,6 +12,7 @@ const NASTY: &str = "<script>alert(\"1\")</script> & 'co'\u{0}";
 
 fn report(figures: Vec<Figure>) -> Report {
     let environment = Environment {
+        date: "2026-01-02T03:04:05Z".into(),
         kernel: "6.1".into(),
         cpu: "a <fast> one".into(),
         cpus: 2,
