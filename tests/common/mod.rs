@@ -2,8 +2,8 @@
 //! their offsets.
 //!
 //! **Processes.** A test file lists its roles with `roles!`, and a [`Child`] is the test binary itself, started again
-//! to play one of them. The two talk over a socket, line by line. A child ends with the `Child`, and with the thread
-//! that started it.
+//! to play one of them. (`mailbox-soak`, which is no test binary, calls [`play`] first of all.) The two talk over a
+//! socket, line by line. A child ends with the `Child`, and with the thread that started it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -127,7 +127,7 @@ macro_rules! roles {
     ($($role:ident),* $(,)?) => {
         #[test]
         fn child_entry() {
-            $crate::common::play(&[$((stringify!($role), $role as fn(&mut $crate::common::Parent))),*]);
+            _ = $crate::common::play(&[$((stringify!($role), $role as fn(&mut $crate::common::Parent))),*]);
         }
     };
 }
@@ -135,15 +135,16 @@ macro_rules! roles {
 /// The name of a role, and what plays it.
 pub type Role<'a> = (&'a str, fn(&mut Parent));
 
-/// Plays the role that the environment names, if it does.
-pub fn play(roles: &[Role<'_>]) {
-    let Ok(role) = std::env::var(ROLE) else { return };
+/// Plays the role that the environment names; `false` if it names none.
+pub fn play(roles: &[Role<'_>]) -> bool {
+    let Ok(role) = std::env::var(ROLE) else { return false };
     let play = roles.iter().find(|(name, _)| *name == role).expect("a role of this file").1;
     let socket = std::env::var(SOCKET).unwrap().parse().unwrap();
     // SAFETY: `Child::start` left this descriptor open in us, and nothing else knows its number.
     let socket = unsafe { UnixStream::from_raw_fd(socket) };
     let arguments = std::env::var(ARGUMENTS).unwrap();
     play(&mut Parent { socket: BufReader::new(socket), arguments: arguments.split(' ').map(str::to_owned).collect() });
+    true
 }
 
 /// The parent, as seen by a child.
@@ -187,6 +188,8 @@ impl Child {
         command.args(["--exact", "child_entry", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env(SOCKET, socket.to_string()).env(ARGUMENTS, arguments.join(" "));
         command.env("MAILBOX_DIR", place.dir()).stdin(Stdio::null()).stdout(Stdio::null());
+        // Ctrl-C is for us, who end it.
+        command.process_group(0);
         // SAFETY: prctl and fcntl are system calls and nothing else, so allowed between fork and exec; the descriptor
         // is open.
         unsafe {
@@ -269,6 +272,13 @@ impl Child {
     pub fn end(mut self) {
         let status = self.wait();
         assert!(status.success(), "{}: {status}", self.role);
+    }
+
+    /// Proves that it has not ended.
+    #[track_caller]
+    pub fn assert_alive(&mut self) {
+        let status = self.process.try_wait().unwrap();
+        assert!(status.is_none(), "{} has ended: see what it said: {status:?}", self.role);
     }
 
     #[track_caller]
@@ -372,6 +382,10 @@ impl Raw {
         self.u32(self.page() + 128)
     }
 
+    pub fn set_epoch(&self, epoch: u32) {
+        self.put_u32(self.page() + 128, epoch);
+    }
+
     pub fn page(&self) -> u64 {
         self.u32(at::PAGE).into()
     }
@@ -450,6 +464,10 @@ impl Words {
         self.word(index).fetch_add(value, Ordering::SeqCst);
     }
 
+    pub fn set_bits(&self, index: usize, bits: u64) {
+        self.word(index).fetch_or(bits, Ordering::SeqCst);
+    }
+
     pub fn raise(&self, index: usize, value: u64) {
         self.word(index).fetch_max(value, Ordering::SeqCst);
     }
@@ -467,24 +485,34 @@ pub fn line(number: u64, salt: u64, length: usize) -> Vec<u8> {
 
 /// As [`line`], in place.
 pub fn fill(bytes: &mut [u8], number: u64, salt: u64) {
-    let seed = seed(number, salt, bytes.len());
-    for (index, chunk) in bytes.chunks_mut(8).enumerate() {
-        chunk.copy_from_slice(&word(seed, index)[..chunk.len()]);
+    let mut word = words(number, salt, bytes.len());
+    let mut chunks = bytes.chunks_exact_mut(8);
+    for chunk in &mut chunks {
+        chunk.copy_from_slice(&word());
     }
+    let rest = chunks.into_remainder();
+    let length = rest.len();
+    rest.copy_from_slice(&word()[..length]);
 }
 
 /// Whether `bytes` are [`line`]`(number, salt, bytes.len())`.
 pub fn is_line(bytes: &[u8], number: u64, salt: u64) -> bool {
-    let seed = seed(number, salt, bytes.len());
-    bytes.chunks(8).enumerate().all(|(index, chunk)| chunk == &word(seed, index)[..chunk.len()])
+    let mut word = words(number, salt, bytes.len());
+    let chunks = bytes.chunks_exact(8);
+    let rest = chunks.remainder();
+    // All of them, without a way out in between: soaks check thousands of millions of lines.
+    let are_words = chunks.fold(true, |are, chunk| are & (chunk == word()));
+    are_words && rest == &word()[..rest.len()]
 }
 
-fn seed(number: u64, salt: u64, length: usize) -> u64 {
-    mix(number ^ mix(salt ^ mix(length as u64)))
-}
-
-fn word(seed: u64, index: usize) -> [u8; 8] {
-    seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes()
+/// The words of a line, one after the other.
+fn words(number: u64, salt: u64, length: usize) -> impl FnMut() -> [u8; 8] {
+    let mut next = mix(number ^ mix(salt ^ mix(length as u64)));
+    move || {
+        let word = next;
+        next = next.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        word.to_le_bytes()
+    }
 }
 
 /// The finaliser of splitmix64: every bit of the result depends on every bit of `x`.

@@ -1,0 +1,36 @@
+//! Each check of `mailbox-soak` at the size that the tests can afford.
+
+use std::process::Command;
+use std::sync::Mutex;
+
+/// One after the other: each is made for the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn check(id: &str) {
+    let _alone = ALONE.lock();
+    let output = Command::new(env!("CARGO_BIN_EXE_mailbox-soak")).args(["--ci", "--only", id]).output().unwrap();
+    let (said, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Past the test harness, which shows only what failed.
+    _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}{complaints}").as_bytes());
+    assert!(output.status.success(), "{id}: {}\n{complaints}", output.status);
+    let has_counted = said.starts_with(id) && said.contains(" 0 bad");
+    assert!(has_counted || complaints.contains(&format!("skipped: {id}: ")), "{id} says nothing: {said}{complaints}");
+}
+
+macro_rules! checks {
+    ($($name:ident $id:literal)*) => {
+        $(#[test] fn $name() { check($id) })*
+
+        #[test]
+        fn every_check_is_here() {
+            let output = Command::new(env!("CARGO_BIN_EXE_mailbox-soak")).arg("--list").output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let listed: Vec<_> = said.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+            assert_eq!(listed, [$($id),*]);
+        }
+    };
+}
+
+checks! {
+    a1_torn_reads "A1"
+}
