@@ -1,4 +1,6 @@
-//! Holding a child at one instruction, or at one system call, by ptrace(2): the only way to kill it at *each*.
+//! Holding a child at one instruction, or at one system call, by ptrace(2): the only way to kill it at *each*, and to
+//! make each system call fail.
+
 
 use nix::errno::Errno;
 use nix::libc;
@@ -14,11 +16,24 @@ pub struct Traced {
     process: Pid,
 }
 
+/// Where a thread that was let go came to a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// About to make the system call of this number.
+    Call(i64),
+    /// Back from one.
+    Returned,
+    /// A signal has come, and has not been delivered yet.
+    Signal(Signal),
+    /// Its process has ended.
+    Ended(WaitStatus),
+}
+
 impl Traced {
     /// Takes hold of thread `thread` of a child; `None` if this system does not allow it.
     pub fn attach(child: &Child, thread: Pid) -> Option<Self> {
         let traced = Self { thread, process: child.pid() };
-        match traced.request(libc::PTRACE_ATTACH, 0) {
+        match traced.request(libc::PTRACE_ATTACH, 0, 0) {
             Ok(()) => {}
             Err(Errno::EPERM | Errno::ENOSYS) => {
                 std::mem::forget(traced);
@@ -26,8 +41,23 @@ impl Traced {
             }
             Err(errno) => panic!("ptrace: {errno}"),
         }
-        traced.wait();
+        traced.wait_for(Signal::SIGSTOP);
+        traced.tell_calls_apart();
         Some(traced)
+    }
+
+    /// Takes hold of a program that has asked for it (`PTRACE_TRACEME`) and is about to run its first instruction.
+    pub fn from_start(process: Pid) -> Self {
+        let traced = Self { thread: process, process };
+        traced.wait_for(Signal::SIGTRAP);
+        traced.tell_calls_apart();
+        traced
+    }
+
+    /// A stop at a system call then differs from that after a step.
+    fn tell_calls_apart(&self) {
+        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL;
+        self.request(libc::PTRACE_SETOPTIONS, 0, options as usize).unwrap();
     }
 
     /// One instruction further.
@@ -40,9 +70,101 @@ impl Traced {
         self.go(libc::PTRACE_SYSCALL);
     }
 
+    /// To the next system call's beginning or end, or wherever else it stops; `signal`, where it stopped last, is
+    /// delivered.
+    pub fn next(&self, signal: Option<Signal>) -> Stop {
+        self.request(libc::PTRACE_SYSCALL, 0, signal.map_or(0, |signal| signal as usize)).unwrap();
+        match waitpid(self.thread, Some(WaitPidFlag::__WALL)).unwrap() {
+            WaitStatus::PtraceSyscall(_) => self.at_system_call(),
+            WaitStatus::Stopped(_, signal) => Stop::Signal(signal),
+            status => Stop::Ended(status),
+        }
+    }
+
+    /// To the beginning of the next system call of this number, which it must make.
+    #[track_caller]
+    pub fn to_call(&self, number: i64) {
+        loop {
+            match self.next(None) {
+                Stop::Call(at) if at == number => return,
+                Stop::Call(_) | Stop::Returned => {}
+                stop => panic!("waited for system call {number}: {stop:?}"),
+            }
+        }
+    }
+
+    fn at_system_call(&self) -> Stop {
+        // SAFETY: all zero is a value of this struct of numbers and a union of such.
+        let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
+        let size = size_of_val(&info);
+        // SAFETY: the kernel writes at most `size` bytes to `info`, which has so many (ptrace(2)).
+        let got = unsafe {
+            libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, self.thread.as_raw(), size, (&raw mut info).cast::<libc::c_void>())
+        };
+        Errno::result(got).unwrap();
+        if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
+            // SAFETY: `op` says that this is the member that the kernel has written.
+            Stop::Call(unsafe { info.u.entry.nr } as i64)
+        } else {
+            Stop::Returned
+        }
+    }
+
+    /// At the beginning of a system call: it is not made, and fails with `errno`.
+    #[cfg(target_arch = "x86_64")]
+    pub fn fail(&self, errno: Errno) {
+        let mut registers = self.registers();
+        // No system call has this number.
+        registers.orig_rax = u64::MAX;
+        self.set_registers(&mut registers);
+        assert_eq!(self.next(None), Stop::Returned);
+        let mut registers = self.registers();
+        registers.rax = -i64::from(errno as i32) as u64;
+        self.set_registers(&mut registers);
+    }
+
+    /// Whether the next instruction is a system call.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_at_system_call(&self) -> bool {
+        const SYSCALL: u64 = 0x050f;
+        let at = std::mem::offset_of!(libc::user_regs_struct, rip);
+        let address = self.peek(libc::PTRACE_PEEKUSER, at);
+        self.peek(libc::PTRACE_PEEKTEXT, address as usize) & 0xffff == SYSCALL
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn peek(&self, request: libc::c_uint, address: usize) -> u64 {
+        Errno::clear();
+        // SAFETY: PEEK requests take an address in the other process and no pointer of ours; the C library returns the
+        // word.
+        let word = unsafe { libc::ptrace(request, self.thread.as_raw(), address, 0usize) };
+        assert!(word != -1 || Errno::last_raw() == 0, "ptrace: {}", Errno::last());
+        word as u64
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn registers(&self) -> libc::user_regs_struct {
+        // SAFETY: all zero is a value of this struct of numbers.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        self.transfer(libc::PTRACE_GETREGS, &mut registers);
+        registers
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn set_registers(&self, registers: &mut libc::user_regs_struct) {
+        self.transfer(libc::PTRACE_SETREGS, registers);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn transfer(&self, request: libc::c_uint, registers: &mut libc::user_regs_struct) {
+        let registers = (&raw mut *registers).cast::<libc::c_void>();
+        // SAFETY: both requests copy one such struct, which the pointer leads to.
+        Errno::result(unsafe { libc::ptrace(request, self.thread.as_raw(), 0usize, registers) }).unwrap();
+    }
+
     /// Lets it go, stopped as by SIGSTOP.
     pub fn leave_stopped(self) {
-        self.request(libc::PTRACE_DETACH, libc::SIGSTOP).unwrap();
+        self.request(libc::PTRACE_DETACH, 0, libc::SIGSTOP as usize).unwrap();
         std::mem::forget(self);
     }
 
@@ -57,31 +179,32 @@ impl Traced {
     fn go(&self, how: libc::c_uint) {
         let mut signal = 0;
         loop {
-            self.request(how, signal).unwrap();
-            match self.wait() {
-                Signal::SIGTRAP => return,
+            self.request(how, 0, signal).unwrap();
+            match waitpid(self.thread, Some(WaitPidFlag::__WALL)).unwrap() {
+                WaitStatus::PtraceSyscall(_) | WaitStatus::Stopped(_, Signal::SIGTRAP) => return,
                 // Stopped by a signal that came by: passed on.
-                other => signal = other as i32,
+                WaitStatus::Stopped(_, other) => signal = other as usize,
+                status => panic!("the traced thread did not stop: {status:?}"),
             }
         }
     }
 
-    fn wait(&self) -> Signal {
+    fn wait_for(&self, wanted: Signal) {
         match waitpid(self.thread, Some(WaitPidFlag::__WALL)).unwrap() {
-            WaitStatus::Stopped(_, signal) => signal,
+            WaitStatus::Stopped(_, signal) if signal == wanted => {}
             status => panic!("the traced thread did not stop: {status:?}"),
         }
     }
 
-    fn request(&self, request: libc::c_uint, data: i32) -> nix::Result<()> {
+    fn request(&self, request: libc::c_uint, address: usize, data: usize) -> nix::Result<()> {
         // SAFETY: these requests take no pointer; they change the traced thread only, which is a child of ours.
-        Errno::result(unsafe { libc::ptrace(request, self.thread.as_raw(), 0usize, data as usize) }).map(drop)
+        Errno::result(unsafe { libc::ptrace(request, self.thread.as_raw(), address, data) }).map(drop)
     }
 }
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        if self.request(libc::PTRACE_DETACH, 0).is_err() && self.thread != self.process {
+        if self.request(libc::PTRACE_DETACH, 0, 0).is_err() && self.thread != self.process {
             // Its process was killed. A traced thread's end is reported to the tracer, before that of its process to
             // the parent.
             while let Ok(WaitStatus::Stopped(..)) = waitpid(self.thread, Some(WaitPidFlag::__WALL)) {}
