@@ -277,8 +277,11 @@ impl Child {
     /// Proves that it has not ended.
     #[track_caller]
     pub fn assert_alive(&mut self) {
-        let status = self.process.try_wait().unwrap();
-        assert!(status.is_none(), "{} has ended: see what it said: {status:?}", self.role);
+        assert!(self.is_running(), "{} has ended: see what it said", self.role);
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     #[track_caller]

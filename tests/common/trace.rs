@@ -1,7 +1,6 @@
 //! Holding a child at one instruction, or at one system call, by ptrace(2): the only way to kill it at *each*, and to
 //! make each system call fail.
 
-
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
@@ -73,12 +72,27 @@ impl Traced {
     /// To the next system call's beginning or end, or wherever else it stops; `signal`, where it stopped last, is
     /// delivered.
     pub fn next(&self, signal: Option<Signal>) -> Stop {
+        self.let_go(signal);
+        self.stop(WaitPidFlag::__WALL).expect("waited for")
+    }
+
+    /// As [`next`](Self::next), without waiting for the stop, which [`has_stopped`](Self::has_stopped) tells of.
+    pub fn let_go(&self, signal: Option<Signal>) {
         self.request(libc::PTRACE_SYSCALL, 0, signal.map_or(0, |signal| signal as usize)).unwrap();
-        match waitpid(self.thread, Some(WaitPidFlag::__WALL)).unwrap() {
+    }
+
+    /// Where it has stopped, if it has.
+    pub fn has_stopped(&self) -> Option<Stop> {
+        self.stop(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)
+    }
+
+    fn stop(&self, flags: WaitPidFlag) -> Option<Stop> {
+        Some(match waitpid(self.thread, Some(flags)).unwrap() {
+            WaitStatus::StillAlive => return None,
             WaitStatus::PtraceSyscall(_) => self.at_system_call(),
             WaitStatus::Stopped(_, signal) => Stop::Signal(signal),
             status => Stop::Ended(status),
-        }
+        })
     }
 
     /// To the beginning of the next system call of this number, which it must make.
@@ -94,20 +108,46 @@ impl Traced {
     }
 
     fn at_system_call(&self) -> Stop {
-        // SAFETY: all zero is a value of this struct of numbers and a union of such.
-        let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
-        let size = size_of_val(&info);
-        // SAFETY: the kernel writes at most `size` bytes to `info`, which has so many (ptrace(2)).
-        let got = unsafe {
-            libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, self.thread.as_raw(), size, (&raw mut info).cast::<libc::c_void>())
-        };
-        Errno::result(got).unwrap();
+        let info = self.system_call();
         if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
             // SAFETY: `op` says that this is the member that the kernel has written.
             Stop::Call(unsafe { info.u.entry.nr } as i64)
         } else {
             Stop::Returned
         }
+    }
+
+    /// At the beginning of a system call: its arguments.
+    pub fn arguments(&self) -> [u64; 6] {
+        let info = self.system_call();
+        assert_eq!(info.op, libc::PTRACE_SYSCALL_INFO_ENTRY);
+        // SAFETY: `op` says that this is the member that the kernel has written.
+        unsafe { info.u.entry.args }
+    }
+
+    /// At the end of a system call: what it returns.
+    pub fn result(&self) -> i64 {
+        let info = self.system_call();
+        assert_eq!(info.op, libc::PTRACE_SYSCALL_INFO_EXIT);
+        // SAFETY: `op` says that this is the member that the kernel has written.
+        unsafe { info.u.exit.sval }
+    }
+
+    fn system_call(&self) -> libc::ptrace_syscall_info {
+        // SAFETY: all zero is a value of this struct of numbers and a union of such.
+        let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
+        let size = size_of_val(&info);
+        // SAFETY: the kernel writes at most `size` bytes to `info`, which has so many (ptrace(2)).
+        let got = unsafe {
+            libc::ptrace(
+                libc::PTRACE_GET_SYSCALL_INFO,
+                self.thread.as_raw(),
+                size,
+                (&raw mut info).cast::<libc::c_void>(),
+            )
+        };
+        Errno::result(got).unwrap();
+        info
     }
 
     /// At the beginning of a system call: it is not made, and fails with `errno`.

@@ -9,12 +9,14 @@
 //! A check makes a fault happen, looks whether it does harm, and counts both: a turn in which the fault did not happen
 //! is as bad as one in which a promise was broken.
 
+mod canary;
 mod check;
 mod checks;
 mod cli;
 #[path = "../../common/mod.rs"]
 mod common;
 mod interrupt;
+mod nursery;
 mod progress;
 mod runner;
 mod state;
