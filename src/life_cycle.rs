@@ -78,11 +78,11 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
             // The lock was lost in the middle: start over.
             Err(fault) if fault.kind == ErrorKind::Removed => {}
             Err(fault) => {
-                // Nothing half-made stays behind.
-                if lock.is_current(&directory, &location.names.lock)?
-                    && directory.look_up(&location.names.mailbox)?.is_none()
+                // Nothing half-made stays behind, as far as that can be had: the first fault is the one to tell.
+                if lock.is_current(&directory, &location.names.lock).unwrap_or(false)
+                    && matches!(directory.look_up(&location.names.mailbox), Ok(None))
                 {
-                    remove_companions(&directory, location)?;
+                    _ = remove_companions(&directory, location);
                 }
                 return Err(fault);
             }
@@ -299,10 +299,10 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
     if !there {
         return Ok(false);
     }
-    check_removable(&directory, location)?;
+    open_to_remove(&directory, location)?;
     match Lock::acquire(&directory, &names.lock, 0o600) {
         Ok(lock) => {
-            if !force && made_under_another(&directory, location, &lock) {
+            if !force && made_under_another(&directory, location, &lock)? {
                 directory.remove(&names.lock)?;
                 let why = "its lock file is gone, so whether it has a live writer cannot be known; with --force it is \
                            removed all the same";
@@ -335,15 +335,16 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
 }
 
 /// Whether the mailbox was made under another lock file than this one, whose holder may be alive.
-fn made_under_another(directory: &Directory, location: &Location, lock: &Lock) -> bool {
-    matches!(Opened::open(directory, &location.names.mailbox), Ok(Some(opened)) if opened.header.lock != lock.bits())
+fn made_under_another(directory: &Directory, location: &Location, lock: &Lock) -> Result<bool, Fault> {
+    Ok(open_to_remove(directory, location)?.is_some_and(|opened| opened.header.lock != lock.bits()))
 }
 
-/// What is no mailbox is not ours to remove; what is a damaged one is.
-fn check_removable(directory: &Directory, location: &Location) -> Result<(), Fault> {
+/// Opens what is to be removed; `None` if there is nothing to tell anybody in: nothing at all, or something damaged.
+/// What is no mailbox is not ours to remove.
+fn open_to_remove(directory: &Directory, location: &Location) -> Result<Option<Opened>, Fault> {
     match Opened::open(directory, &location.names.mailbox) {
-        Err(fault) if !matches!(fault.kind, ErrorKind::Damaged | ErrorKind::UnsupportedLayout) => Err(fault),
-        _ => Ok(()),
+        Err(fault) if matches!(fault.kind, ErrorKind::Damaged | ErrorKind::UnsupportedLayout) => Ok(None),
+        opened => opened,
     }
 }
 
@@ -359,10 +360,7 @@ fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> R
         directory.remove(name).map(drop)
     };
     let shared = loop {
-        let Ok(Some(opened)) = Opened::open(directory, name) else {
-            check_removable(directory, location)?;
-            return unlink();
-        };
+        let Some(opened) = open_to_remove(directory, location)? else { return unlink() };
         let shared = opened.map_to_write(directory)?;
         set_leaving(&shared);
         // A growth may have put another file there meanwhile, which would be removed in the place of this one.

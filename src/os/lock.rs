@@ -6,7 +6,6 @@
 //! take a read lock on it and keep a writer from starting.
 
 use std::ffi::CStr;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,6 +21,8 @@ use super::shm::{Unnamed, random_bits};
 use crate::error::{ErrorKind, Fault};
 use crate::name::show;
 
+/// Random bytes in the file.
+const BITS: usize = 16;
 /// How long a lock that somebody holds is tried before its holder is called a writer: `rm` and a look at the state hold
 /// it for microseconds.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ pub enum Holder {
 /// The lock, held.
 pub struct Lock {
     file: ParentOnly,
-    bits: [u8; 16],
+    bits: [u8; BITS],
 }
 
 impl Lock {
@@ -52,11 +53,10 @@ impl Lock {
     pub fn acquire(directory: &Directory, name: &CStr, mode: u32) -> Result<Self, Fault> {
         let patience = Deadline::after(PATIENCE);
         loop {
-            let file = match directory.open_companion(name, SFlag::S_IFREG)? {
-                Some(file) => file,
-                None => {
-                    make(directory, name, mode)?;
-                    continue;
+            let Some(file) = directory.open_companion(name, SFlag::S_IFREG)? else {
+                match make(directory, name, mode)? {
+                    Some(lock) => return Ok(lock),
+                    None => continue,
                 }
             };
             if try_lock(&file)? {
@@ -75,7 +75,7 @@ impl Lock {
     }
 
     /// The 128 random bits of the lock file, which a mailbox made under it records.
-    pub fn bits(&self) -> [u8; 16] {
+    pub fn bits(&self) -> [u8; BITS] {
         self.bits
     }
 
@@ -111,27 +111,42 @@ fn range() -> libc::flock {
     }
 }
 
-fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<(), Fault> {
+/// Makes the file, locked before it has its name: so nobody else gets the lock, and none is left behind by one who fails
+/// to take it. `None`: it is there by now, or was lost at once.
+fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, Fault> {
     let failed = |e: Errno| Fault::system(format!("the lock {} cannot be made", show(name)), e);
-    match Unnamed::new(directory, 16) {
+    match Unnamed::open(directory, BITS as u64, |open| ParentOnly::open(open)) {
         Ok(unnamed) => {
-            unnamed
-                .file()
-                .write_all_at(&random_bits()?, 0)
-                .map_err(|e| Fault::system("the lock cannot be written", e))?;
+            let bits = write_bits(unnamed.file())?;
             directory.settle(unnamed.file(), mode).map_err(failed)?;
+            // Nobody else knows it.
+            if !try_lock(unnamed.file())? {
+                return Ok(None);
+            }
             match unnamed.link(directory, name) {
-                Ok(()) | Err(Errno::EEXIST) => Ok(()),
+                Ok(()) => Ok(Some(Lock { file: unnamed.into_file(), bits })),
+                Err(Errno::EEXIST) => Ok(None),
                 Err(errno) => Err(failed(errno)),
             }
         }
-        // Without unnamed files the name comes first, and whoever gets the lock writes the bits (`read_bits`).
+        // Without unnamed files the name comes first, and whoever gets the lock writes the bits.
         Err(Fault { source: Some(error), .. }) if Unnamed::is_unsupported(&error) => {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            match openat(directory, name, flags, Mode::from_bits_truncate(mode)) {
-                Ok(fd) => directory.settle(&fd, mode).map_err(failed),
-                Err(Errno::EEXIST) => Ok(()),
-                Err(errno) => Err(failed(errno)),
+            let file = match ParentOnly::open(|| openat(directory, name, flags, Mode::from_bits_truncate(mode))) {
+                Ok(file) => file,
+                Err(Errno::EEXIST) => return Ok(None),
+                Err(errno) => return Err(failed(errno)),
+            };
+            let taken = directory
+                .settle(&file, mode)
+                .map_err(failed)
+                .and_then(|()| Ok(if try_lock(&file)? { Some(read_bits(&file)?) } else { None }));
+            match taken {
+                Ok(bits) => Ok(bits.map(|bits| Lock { file, bits })),
+                Err(fault) => {
+                    directory.remove(name)?;
+                    Err(fault)
+                }
             }
         }
         Err(fault) => Err(fault),
@@ -153,11 +168,19 @@ fn is_named(file: &ParentOnly, directory: &Directory, name: &CStr) -> Result<boo
 }
 
 /// Reads the bits, under the lock; writes them first if the file has none.
-fn read_bits(file: &ParentOnly) -> Result<[u8; 16], Fault> {
-    let mut bits = [0; 16];
+fn read_bits(file: &ParentOnly) -> Result<[u8; BITS], Fault> {
+    let mut bits = [0; BITS];
     if pread(file, &mut bits, 0).map_err(|e| Fault::system("the lock cannot be read", e))? < bits.len() {
-        bits = random_bits()?;
-        pwrite(file, &bits, 0).map_err(|e| Fault::system("the lock cannot be written", e))?;
+        return write_bits(file);
     }
     Ok(bits)
+}
+
+fn write_bits(file: &ParentOnly) -> Result<[u8; BITS], Fault> {
+    let bits = random_bits()?;
+    match pwrite(file, &bits, 0) {
+        Ok(BITS) => Ok(bits),
+        Ok(_) => Err(Fault::new(ErrorKind::NoSpace, "the lock cannot be written")),
+        Err(errno) => Err(Fault::system("the lock cannot be written", errno)),
+    }
 }

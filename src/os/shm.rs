@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -33,26 +33,43 @@ pub fn random_bits() -> Result<[u8; 16], Fault> {
 }
 
 /// A file without a name yet, all its pages allocated.
-pub struct Unnamed(File);
+pub struct Unnamed<F = File>(F);
 
 impl Unnamed {
     /// Makes one of `length` bytes in the file system of `directory`.
     pub fn new(directory: &Directory, length: u64) -> Result<Self, Fault> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let fd = openat(directory, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR)
-            .map_err(|e| Fault::system(format!("no file can be made in {}", directory.path().display()), e))?;
-        allocate(&fd, length, directory)?;
-        Ok(Self(fd.into()))
+        Unnamed::open(directory, length, |open| open().map(File::from))
     }
 
-    /// Whether [`new`](Self::new) failed because the file system has no unnamed files (overlayfs before Linux 6.1).
+    /// Whether [`open`](Self::open) failed because the file system has no unnamed files (overlayfs before Linux 6.1).
     pub fn is_unsupported(error: &io::Error) -> bool {
         matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
     }
+}
+
+impl<F: AsFd> Unnamed<F> {
+    /// As [`new`](Unnamed::new), for a descriptor of another kind: `wrap` makes it of what it is given, which opens the
+    /// file.
+    pub fn open(
+        directory: &Directory,
+        length: u64,
+        wrap: impl FnOnce(&dyn Fn() -> nix::Result<OwnedFd>) -> nix::Result<F>,
+    ) -> Result<Self, Fault> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = wrap(&|| openat(directory, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR))
+            .map_err(|e| Fault::system(format!("no file can be made in {}", directory.path().display()), e))?;
+        allocate(&file, length, directory)?;
+        Ok(Self(file))
+    }
 
     /// The file.
-    pub fn file(&self) -> &File {
+    pub fn file(&self) -> &F {
         &self.0
+    }
+
+    /// The file, which goes on without this.
+    pub fn into_file(self) -> F {
+        self.0
     }
 
     /// Gives it a name that nothing bears.
