@@ -9,17 +9,20 @@
 //! A check makes a fault happen, looks whether it does harm, and counts both: a turn in which the fault did not happen
 //! is as bad as one in which a promise was broken.
 
+mod aftermath;
 mod canary;
 mod check;
 mod checks;
 mod cli;
 #[path = "../../common/mod.rs"]
 mod common;
+mod files;
 mod interrupt;
 mod nursery;
 mod progress;
 mod runner;
 mod state;
+mod stepper;
 mod table;
 #[allow(dead_code, reason = "the program `mailbox` uses the rest")]
 #[path = "../../../src/bin/mailbox/units.rs"]

@@ -35,10 +35,13 @@ checks! {
     a1_torn_reads "A1"
     a2_freshness "A2"
     a3_one_number_one_line "A3"
+    b1_publish_steps "B1"
+    b2_life_steps "B2"
     b3_killed_writers "B3"
     b4_killed_before_waking "B4"
     b5_killed_sleepers "B5"
     b6_stopped_relays "B6"
+    b7_refusals "B7"
     d5_signals "D5"
     d6_leaks "D6"
 }

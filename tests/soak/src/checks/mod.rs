@@ -4,7 +4,10 @@ mod crowd;
 mod dead_sleepers;
 mod freshness;
 mod leaks;
+mod life_steps;
 mod missed_wakes;
+mod publish_steps;
+mod refusals;
 mod restarts;
 mod signals;
 mod torn_reads;
@@ -17,10 +20,13 @@ pub const ALL: &[Check] = &[
     torn_reads::A1,
     freshness::A2,
     restarts::A3,
+    publish_steps::B1,
+    life_steps::B2,
     restarts::B3,
     missed_wakes::B4,
     dead_sleepers::B5,
     missed_wakes::B6,
+    refusals::B7,
     signals::D5,
     leaks::D6,
 ];
@@ -32,7 +38,10 @@ pub fn roles() -> Vec<Role<'static>> {
         dead_sleepers::ROLES,
         freshness::ROLES,
         leaks::ROLES,
+        life_steps::ROLES,
         missed_wakes::ROLES,
+        publish_steps::ROLES,
+        refusals::ROLES,
         restarts::ROLES,
         signals::ROLES,
         torn_reads::ROLES,
