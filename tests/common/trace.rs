@@ -163,13 +163,18 @@ impl Traced {
         self.set_registers(&mut registers);
     }
 
+    /// Where its next instruction is.
+    #[cfg(target_arch = "x86_64")]
+    pub fn position(&self) -> u64 {
+        self.peek(libc::PTRACE_PEEKUSER, std::mem::offset_of!(libc::user_regs_struct, rip))
+    }
+
     /// The number of the system call that the next instruction makes, if it does make one.
     #[cfg(target_arch = "x86_64")]
     pub fn call_at_hand(&self) -> Option<i64> {
         const SYSCALL: u64 = 0x050f;
-        let at = std::mem::offset_of!(libc::user_regs_struct, rip);
-        let address = self.peek(libc::PTRACE_PEEKUSER, at);
-        (self.peek(libc::PTRACE_PEEKTEXT, address as usize) & 0xffff == SYSCALL).then(|| self.registers().rax as i64)
+        (self.peek(libc::PTRACE_PEEKTEXT, self.position() as usize) & 0xffff == SYSCALL)
+            .then(|| self.registers().rax as i64)
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -246,6 +251,10 @@ impl Traced {
 #[cfg(not(target_arch = "x86_64"))]
 impl Traced {
     pub fn fail(&self, _: Errno) {
+        unimplemented!()
+    }
+
+    pub fn position(&self) -> u64 {
         unimplemented!()
     }
 

@@ -41,6 +41,7 @@ checks! {
     b4_killed_before_waking "B4"
     b5_killed_sleepers "B5"
     b6_stopped_relays "B6"
+    b6w_stopped_writer "B6w"
     b7_refusals "B7"
     d5_signals "D5"
     d6_leaks "D6"

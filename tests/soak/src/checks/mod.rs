@@ -10,6 +10,7 @@ mod publish_steps;
 mod refusals;
 mod restarts;
 mod signals;
+mod stopped_writer;
 mod torn_reads;
 
 use crate::check::Check;
@@ -26,6 +27,7 @@ pub const ALL: &[Check] = &[
     missed_wakes::B4,
     dead_sleepers::B5,
     missed_wakes::B6,
+    stopped_writer::B6W,
     refusals::B7,
     signals::D5,
     leaks::D6,

@@ -7,7 +7,6 @@
 //! that was there has its line; the same call works when it is tried again; and so do the next `put`, `get` and `rm`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt;
@@ -43,9 +42,9 @@ pub const B7: Check = Check {
     id: "B7",
     fault: "every system call fails, and is killed at",
     unit: "faults",
-    ci: 7_000,
-    soak: 40_000,
-    turn: 10_000,
+    ci: 15_000,
+    soak: 100_000,
+    turn: 33_000,
     evidence: &[CALLS, PAIRS, ERRORS, DONE, AGAIN, KILLS],
     run,
 };
@@ -398,6 +397,12 @@ enum Plan {
     Kill { at: usize },
 }
 
+impl Plan {
+    fn goes_on(self) -> bool {
+        matches!(self, Self::Fail { on: true, .. })
+    }
+}
+
 /// How a process was led through its marked part.
 struct Led {
     /// Numbers of the system calls.
@@ -694,42 +699,74 @@ impl Case {
     }
 }
 
+/// One fault, at one system call of one case.
+struct Job {
+    case: Case,
+    plan: Plan,
+    /// The system call, by the record.
+    number: i64,
+    /// Descriptors that the process has open in the end where nothing fails.
+    descriptors: usize,
+}
+
+impl Job {
+    fn run(&self, program: &Path) -> Result<Result<Ran, String>, Skip> {
+        Ok(self.case.run(program, self.plan)?.and_then(|ran| ran.leaks_nothing(self.descriptors)))
+    }
+
+    fn describe(&self, why: &str) -> String {
+        let (case, number) = (self.case.name(), self.number);
+        match self.plan {
+            Plan::Record => format!("{case}: {why}"),
+            Plan::Kill { at } => format!("{case}, killed at system call {at}, number {number}: {why}"),
+            Plan::Fail { at, errno, on } => {
+                let on = if on { " and on" } else { "" };
+                format!("{case}, system call {at}{on}, number {number}: {errno:?}: {why}")
+            }
+        }
+    }
+}
+
 fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
     let program = program()?;
     let cases = (0..LIBRARY.len()).map(Case::Call).chain((0..PROGRAM.len()).map(Case::Verb));
     let mut jobs = Vec::new();
     for case in cases {
         let record = case.run(&program, Plan::Record)?.unwrap_or_else(|bad| panic!("{}: {bad}", case.name()));
-        for (at, number) in record.calls.iter().copied().enumerate() {
-            for errno in ERRNOS {
-                if is_plausible(number, errno) {
-                    jobs.push((0, case, number, record.descriptors, Plan::Fail { at, errno, on: false }));
-                    // A signal comes once.
-                    if errno != Errno::EINTR {
-                        jobs.push((2, case, number, record.descriptors, Plan::Fail { at, errno, on: true }));
-                    }
+        for (at, &number) in record.calls.iter().enumerate() {
+            let job = |plan| Job { case, plan, number, descriptors: record.descriptors };
+            for errno in ERRNOS.into_iter().filter(|&errno| is_plausible(number, errno)) {
+                jobs.push(job(Plan::Fail { at, errno, on: false }));
+                // A signal comes once.
+                if errno != Errno::EINTR {
+                    jobs.push(job(Plan::Fail { at, errno, on: true }));
                 }
             }
-            jobs.push((1, case, number, record.descriptors, Plan::Kill { at }));
+            jobs.push(job(Plan::Kill { at }));
         }
     }
-    // What fails once, then the kills, then what fails again and again; within each in an order that the seed mixes.
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|&index| (jobs[index].0 > 1, mix(seed ^ index as u64)));
-    order.truncate(amount as usize);
+    // What fails once and the kills, all of them; then what fails again and again, until there are enough. Within each in
+    // an order that the seed mixes.
+    let mut random = seed;
+    jobs.sort_by_cached_key(|job| {
+        random = mix(random.wrapping_add(1));
+        (job.plan.goes_on(), random)
+    });
 
     let next = AtomicUsize::new(0);
     let count = Mutex::new((Tally::default(), BTreeSet::new(), Vec::new(), None));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(&index) = order.get(next.fetch_add(1, SeqCst)) {
-                    let (_, case, number, usual, plan) = jobs[index];
-                    let result = case.run(&program, plan).map(|ran| ran.and_then(|ran| ran.leaks_nothing(usual)));
+                while let Some(job) = jobs.get(next.fetch_add(1, SeqCst)) {
+                    if job.plan.goes_on() && count.lock().unwrap().0.done >= amount {
+                        return;
+                    }
+                    let result = job.run(&program);
                     let (tally, pairs, bad, skip) = &mut *count.lock().unwrap();
                     match result {
-                        Ok(Ok(ran)) => ran.count(plan, tally, pairs),
-                        Ok(Err(why)) => bad.push(describe(case, number, plan, &why)),
+                        Ok(Ok(ran)) => ran.count(job.plan, tally, pairs),
+                        Ok(Err(why)) => bad.push(job.describe(&why)),
                         Err(why) => *skip = Some(why),
                     }
                 }
@@ -767,18 +804,6 @@ impl Ran {
         tally.add(AGAIN, self.is_again.into());
         tally.add(DONE, u64::from(!self.is_killed && !self.is_error));
     }
-}
-
-fn describe(case: Case, number: i64, plan: Plan, why: &str) -> String {
-    let mut text = case.name();
-    match plan {
-        Plan::Record => {}
-        Plan::Fail { at, errno, on } => {
-            _ = write!(text, ", system call {at}, number {number}{}: {errno:?}", if on { " and on" } else { "" })
-        }
-        Plan::Kill { at } => _ = write!(text, ", killed at system call {at}, number {number}"),
-    }
-    text + ": " + why
 }
 
 /// Whether a system call can fail so.
