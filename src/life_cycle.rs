@@ -534,7 +534,7 @@ fn succeed(
 ) -> Result<Shared, Fault> {
     let built = build(directory, location, geometry, lock, content)?;
     if let Err(fault) = install(&built, directory, location, lock, old, bell) {
-        directory.remove(&location.names.new)?;
+        _ = directory.remove(&location.names.new);
         return Err(fault);
     }
     wake_all(old, bell);

@@ -112,16 +112,16 @@ fn range() -> libc::flock {
 }
 
 /// Makes the file, locked before it has its name: so nobody else gets the lock, and none is left behind by one who fails
-/// to take it. `None`: it is there by now, or was lost at once.
+/// to take it. `None`: somebody else has made it.
 fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, Fault> {
     let failed = |e: Errno| Fault::system(format!("the lock {} cannot be made", show(name)), e);
     match Unnamed::open(directory, BITS as u64, |open| ParentOnly::open(open)) {
         Ok(unnamed) => {
             let bits = write_bits(unnamed.file())?;
             directory.settle(unnamed.file(), mode).map_err(failed)?;
-            // Nobody else knows it.
             if !try_lock(unnamed.file())? {
-                return Ok(None);
+                // Nobody else knows it, so this is no writer.
+                return Err(failed(Errno::EAGAIN));
             }
             match unnamed.link(directory, name) {
                 Ok(()) => Ok(Some(Lock { file: unnamed.into_file(), bits })),
@@ -144,7 +144,7 @@ fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, F
             match taken {
                 Ok(bits) => Ok(bits.map(|bits| Lock { file, bits })),
                 Err(fault) => {
-                    directory.remove(name)?;
+                    _ = directory.remove(name);
                     Err(fault)
                 }
             }
@@ -156,7 +156,8 @@ fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, F
 fn try_lock(file: &ParentOnly) -> Result<bool, Fault> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&range())) {
         Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        // Not EACCES, which POSIX allows here: Linux has it for who may not lock at all (a security module says so).
+        Err(Errno::EAGAIN) => Ok(false),
         Err(errno) => Err(Fault::system("the lock cannot be taken", errno)),
     }
 }

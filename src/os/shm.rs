@@ -131,7 +131,7 @@ impl Fresh {
                 let fd = openat(directory, names.new.as_c_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
                     .map_err(|e| Fault::system(format!("no file can be made in {}", directory.path().display()), e))?;
                 if let Err(fault) = allocate(&fd, length, directory) {
-                    directory.remove(&names.new)?;
+                    _ = directory.remove(&names.new);
                     return Err(fault);
                 }
                 Ok(Self::Named(fd.into()))
