@@ -106,9 +106,10 @@ fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
     let shared = opened.map_to_read()?;
     let (number, time) = match seqlock::read_newest(&*shared, 0, true, &mut Vec::new(), &mut 0) {
         Reading::Line { number, time, .. } => (number, time),
+        Reading::Nothing | Reading::Unfinished if shared.is_lost() => return Err(reader::damaged(&shared)),
         Reading::Nothing => (0, 0),
         Reading::Unfinished => (seqlock::announced(&*shared), 0),
-        Reading::Damaged => return Err(reader::damaged()),
+        Reading::Damaged => return Err(reader::damaged(&shared)),
         Reading::NoMemory(length) => return Err(reader::no_memory(length)),
     };
     let writer = WriterState::from(lock::holder(&directory, &location.names.lock));

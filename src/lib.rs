@@ -72,8 +72,9 @@
 //! # Who may do what
 //!
 //! Files are the user's own, mode 0600, unless [`Options::mode`] says otherwise. Who may write the file is trusted, and
-//! can do anything with it: also truncate it, which kills its readers by SIGBUS. That matters to root above all, which
-//! reads others' mailboxes by [`Options::owner`]. Who may only read it can neither change it nor delay the writer.
+//! can do anything with it: also truncate it, which kills its readers by SIGBUS, unless their program has called
+//! [`guard_against_truncation`]. That matters to root above all, which reads others' mailboxes by [`Options::owner`].
+//! Who may only read it can neither change it nor delay the writer.
 //!
 //! # Trade-offs: when not to use it
 //!
@@ -106,6 +107,7 @@ pub use doorbell::Doorbell;
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::Info;
 pub use options::Options;
+pub use os::sigbus::guard_against_truncation;
 pub use reader::{Message, Reader, WriterState};
 pub use writer::{Timestamp, Writer};
 

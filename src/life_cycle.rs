@@ -175,6 +175,9 @@ fn take_over(
     // of a `rm --force`, which holds none, the file loses its name all the same, and that is looked at last.)
     call_off_leaving(&shared, &bell);
     wake_all(&shared, &bell);
+    if shared.is_lost() {
+        return Err(reader::damaged(&shared));
+    }
     if asked > shared.geometry().capacity {
         let larger = grow(directory, location, asked, lock, &shared, &bell)?;
         return Ok((larger, bell, number));
@@ -419,7 +422,8 @@ fn set_leaving(shared: &Shared) {
 fn call_off_leaving(shared: &Shared, bell: &Bell) -> bool {
     shared.leaving().store(0, Relaxed);
     let is_named = !shared.has_lost_its_name();
-    if !is_named {
+    // In memory that was lost the word is an alarm, which the store may have wiped.
+    if !is_named || shared.is_lost() {
         set_leaving(shared);
         wake_all(shared, bell);
     }
@@ -453,13 +457,14 @@ impl Content {
     fn of(shared: &Shared) -> Result<Self, Fault> {
         let mut bytes = Vec::new();
         match seqlock::read_newest(&**shared, 0, true, &mut bytes, &mut 0) {
+            Reading::Nothing | Reading::Unfinished if shared.is_lost() => Err(reader::damaged(shared)),
             Reading::Line { number, length, time } => {
                 bytes.truncate(length);
                 Ok(Self { number, line: Some((bytes, time)) })
             }
             Reading::Nothing => Ok(Self::EMPTY),
             Reading::Unfinished => Ok(Self { number: seqlock::announced(&**shared), line: None }),
-            Reading::Damaged => Err(reader::damaged()),
+            Reading::Damaged => Err(reader::damaged(shared)),
             Reading::NoMemory(length) => Err(reader::no_memory(length)),
         }
     }

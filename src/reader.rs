@@ -123,8 +123,14 @@ impl From<Holder> for WriterState {
     }
 }
 
-pub(crate) fn damaged() -> Fault {
-    Fault::new(ErrorKind::Damaged, "damaged: its banks contradict its header; to start afresh: mailbox rm")
+#[cold]
+pub(crate) fn damaged(shared: &Shared) -> Fault {
+    let why = if shared.is_lost() {
+        "damaged: the file was cut short while it was in use; to start afresh, remove it"
+    } else {
+        "damaged: its banks contradict its header; to start afresh: mailbox rm"
+    };
+    Fault::new(ErrorKind::Damaged, why)
 }
 
 pub(crate) fn no_memory(length: usize) -> Fault {
@@ -211,7 +217,7 @@ impl Reader {
         if options.skip_current
             && let Some(shared) = &reader.attached
         {
-            reader.held = seqlock::newest(&**shared).ok_or_else(damaged)?;
+            reader.held = seqlock::newest(&**shared).ok_or_else(|| damaged(shared))?;
         }
         Ok(reader)
     }
@@ -476,9 +482,10 @@ impl Reader {
             }
             return match seqlock::read_newest(&**shared, self.held, again, &mut self.buffer, &mut self.retries) {
                 Reading::Line { number, length, time } => Ok(Look::Line(self.take(number, length, time))),
+                Reading::Nothing | Reading::Unfinished if shared.is_lost() => Err(damaged(shared)),
                 Reading::Nothing => Ok(Look::Nothing),
                 Reading::Unfinished => Ok(Look::Unfinished),
-                Reading::Damaged => Err(damaged()),
+                Reading::Damaged => Err(damaged(shared)),
                 Reading::NoMemory(length) => Err(no_memory(length)),
             };
         }
@@ -573,7 +580,7 @@ impl Reader {
         if shared.is_writable() {
             eventcount.arm(FUTEX);
         }
-        if seqlock::has_announced(&**shared, self.held).ok_or_else(damaged)? {
+        if seqlock::has_announced(&**shared, self.held).ok_or_else(|| damaged(shared))? {
             return Ok(false);
         }
         // ORDERING: Relaxed; after [armed], and [key] and [bump] see to the rest.
@@ -663,6 +670,9 @@ impl Reader {
     #[cold]
     fn leave(&mut self) -> std::result::Result<bool, Fault> {
         let Some(shared) = &self.attached else { return Ok(true) };
+        if shared.is_lost() && !shared.has_lost_its_name() {
+            return Err(damaged(shared));
+        }
         // The epoch before the question: it moves after the name is gone, so that a name that goes after the answer
         // moves it.
         let epoch = shared.eventcount().prepare_wait().epoch();
@@ -760,7 +770,7 @@ impl Reader {
                         shared.eventcount().arm(BELL);
                     }
                     // ORDERING: Relaxed, both; after [armed].
-                    let is_announced = seqlock::has_announced(&**shared, self.held).ok_or_else(damaged)?;
+                    let is_announced = seqlock::has_announced(&**shared, self.held).ok_or_else(|| damaged(shared))?;
                     if !is_announced && shared.leaving().load(Relaxed) == 0 {
                         return Ok(None);
                     }

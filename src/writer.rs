@@ -14,6 +14,7 @@ use crate::os::fork::Origin;
 use crate::os::futex;
 use crate::protocol::seqlock;
 use crate::protocol::sync::Ordering::Relaxed;
+use crate::reader::damaged;
 
 /// Every so many messages the writer looks whether its files still have their names.
 const CHECK_EVERY: u64 = 1024;
@@ -119,6 +120,8 @@ impl Writer {
     /// * [`ErrorKind::Removed`]: the mailbox was removed under this writer; so will every later publish.
     /// * [`ErrorKind::Forked`]: this is a forked child of the writer's process; it can make a writer of its own when
     ///   the parent's is gone.
+    /// * [`ErrorKind::Damaged`]: the file was cut short, and
+    ///   [`guard_against_truncation`](crate::guard_against_truncation) was called; so will every later publish.
     /// * Others, if files that were swept away could not be put back; later publishes go on, and it is tried again
     ///   within a second.
     #[inline]
@@ -148,7 +151,7 @@ impl Writer {
         self.hold.number = number;
         let due = number.is_multiple_of(CHECK_EVERY) || time.saturating_sub(self.checked) > CHECK_AFTER;
         if self.hold.shared.eventcount().has_waiters() || self.always_wake || due {
-            self.after_publish(due);
+            self.after_publish(due)?;
         }
         Ok(number)
     }
@@ -173,6 +176,8 @@ impl Writer {
         } else if self.is_leaving() && self.hold.shared.has_lost_its_name() {
             self.trouble = Some(life_cycle::removed());
             life_cycle::removed()
+        } else if self.hold.shared.is_lost() {
+            damaged(&self.hold.shared)
         } else if length > self.capacity {
             let capacity = self.capacity;
             let kind = ErrorKind::TooLong { length, capacity };
@@ -185,13 +190,17 @@ impl Writer {
 
     /// The rare end of a publish: somebody waits, or it is time to look at the names.
     #[cold]
-    fn after_publish(&mut self, due: bool) {
+    fn after_publish(&mut self, due: bool) -> Result<()> {
+        if self.hold.shared.is_lost() {
+            return self.check_publish(0);
+        }
         if self.hold.shared.eventcount().notify(&futex::Shared, self.always_wake) {
             self.hold.bell.ring();
         }
         if due || boottime() - self.checked > CHECK_AFTER {
             self.look_at_names();
         }
+        Ok(())
     }
 
     /// Puts the files back if they have lost their names: told by their descriptors every time, by the names once a
@@ -199,7 +208,7 @@ impl Writer {
     fn look_at_names(&mut self) {
         let now = boottime();
         let by_name = now - self.checked > CHECK_AFTER;
-        if self.trouble.is_some() || (self.is_leaving() && !by_name) {
+        if self.trouble.is_some() || self.hold.shared.is_lost() || (self.is_leaving() && !by_name) {
             return;
         }
         let is_lost = if by_name {

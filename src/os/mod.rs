@@ -1,4 +1,4 @@
-//! What is asked of the kernel: files, locks, futex, FIFO, clocks, fork. No sequences and no messages here.
+//! What is asked of the kernel: files, locks, futex, FIFO, clocks, fork, faults. No sequences and no messages here.
 
 pub mod clock;
 pub mod directory;
@@ -8,3 +8,4 @@ pub mod futex;
 pub mod lock;
 pub mod poll;
 pub mod shm;
+pub mod sigbus;

@@ -16,6 +16,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::unistd::linkat;
 
 use super::directory::{Directory, PERMISSIONS, kind_of, of_descriptor};
+use super::sigbus::Guarded;
 use crate::error::{ErrorKind, Fault};
 use crate::layout::{self, Geometry, HEADER, Header, Reject, View};
 use crate::name::Names;
@@ -311,7 +312,8 @@ pub struct Shared {
     geometry: Geometry,
     file: File,
     writable: bool,
-    // Unmapped when dropped, after the view, which only this owns.
+    guarded: Guarded,
+    // Unmapped when dropped, after the view, which only this owns, and after the handler has forgotten them.
     _whole: MmapRaw,
     _wait: Option<MmapRaw>,
 }
@@ -326,7 +328,8 @@ impl Shared {
         // nobody shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when this
         // is dropped, and the view does not leave it. All processes follow the layout.
         let view = unsafe { View::new(whole.as_ptr(), wait_page, &geometry) };
-        Self { view, geometry, file, writable, _whole: whole, _wait: wait }
+        let guarded = Guarded::new(&whole, wait.as_ref(), [view.leaving(), view.eventcount().waiters]);
+        Self { view, geometry, file, writable, guarded, _whole: whole, _wait: wait }
     }
 
     /// The numbers of its header.
@@ -347,6 +350,12 @@ impl Shared {
     /// Whether this is the file that `stat` describes.
     pub fn is(&self, stat: &FileStat) -> bool {
         fstat(&self.file).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether the file was cut short, and [`sigbus`](super::sigbus) has put empty memory in its place. `leaving` is
+    /// set then.
+    pub fn is_lost(&self) -> bool {
+        self.guarded.is_lost()
     }
 
     /// Whether the file has lost its name: one system call, no look at the directory.

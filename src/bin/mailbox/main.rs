@@ -15,6 +15,8 @@ use clap::Parser;
 use crate::cli::Cli;
 
 fn main() -> process::ExitCode {
+    // A mailbox that somebody cuts short is something to report, not to die of.
+    shm_mailbox::guard_against_truncation();
     let Cli { command, place } = Cli::parse();
     match commands::run(command, &place) {
         Ok(code) => code.into(),
