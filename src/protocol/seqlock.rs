@@ -363,22 +363,20 @@ pub struct Damage {
 ///
 /// # Errors
 ///
-/// [`Damage`] if a bank's number belongs to another bank or is more than one above `latest`, or if `latest` is ahead of
-/// its bank.
+/// [`Damage`] if a bank holds anything but the newest message up to `latest` that belongs to it, or the one after
+/// `latest`, begun or published.
 pub fn recover(slot: &impl Slot) -> Result<u64, Damage> {
     // ORDERING: Relaxed. The lock that we got was released by the kernel after the last store of the dead writer, and
     // whoever holds it is alone: these loads see the last values.
     let announced = slot.latest().load(Relaxed);
-    let sequence = slot.bank(announced).sequence.load(Relaxed);
-    if announced > MAX_NUMBER || sequence < sequence_of(announced) {
-        return Err(Damage { bank: announced & (slot.banks() - 1), sequence, latest: announced });
-    }
-    let mut latest = announced;
-    for index in 0..slot.banks() {
+    let (mut latest, mask) = (announced, slot.banks() - 1);
+    for index in 0..=mask {
         let sequence = slot.bank(index).sequence.load(Relaxed);
+        // Of those that are announced, in this bank; 0: none yet.
+        let newest = announced.saturating_sub(announced.wrapping_sub(index) & mask);
         let number = sequence.div_ceil(2);
-        let belongs = number & (slot.banks() - 1) == index && number <= announced.saturating_add(1);
-        if sequence != 0 && !belongs {
+        let is_next = number == announced.wrapping_add(1) && number & mask == index;
+        if announced > MAX_NUMBER || (sequence != sequence_of(newest) && !is_next) {
             return Err(Damage { bank: index, sequence, latest: announced });
         }
         latest = latest.max(sequence / 2);
@@ -516,7 +514,7 @@ pub(super) mod tests {
 
     #[test]
     fn damage_is_said() {
-        for (bank, sequence) in [(0, 2), (1, 4), (1, 10), (3, 2 * 7), (2, 2 * 6 - 1)] {
+        for (bank, sequence) in [(0, 2), (1, 4), (1, 10), (3, 2 * 7), (2, 2 * 6 - 1), (2, 0), (3, 2 * 3 - 1)] {
             let slot = Boxed::new(4, 5);
             for number in 1..=4 {
                 publish(&slot, number, 0, b"");
