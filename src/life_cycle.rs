@@ -78,11 +78,15 @@ pub fn take(location: &Location, options: &Options) -> Result<Hold, Fault> {
             // The lock was lost in the middle: start over.
             Err(fault) if fault.kind == ErrorKind::Removed => {}
             Err(fault) => {
-                // Nothing half-made stays behind, as far as that can be had: the first fault is the one to tell.
-                if lock.is_current(&directory, &location.names.lock).unwrap_or(false)
-                    && matches!(directory.look_up(&location.names.mailbox), Ok(None))
-                {
-                    _ = remove_companions(&directory, location);
+                match lock.is_current(&directory, &location.names.lock) {
+                    // Whatever failed, another who has the lock by now may have caused it.
+                    Ok(false) => continue,
+                    // Nothing half-made stays behind.
+                    Ok(true) if matches!(directory.look_up(&location.names.mailbox), Ok(None)) => {
+                        _ = remove_companions(&directory, location);
+                    }
+                    // As far as that can be had: the first fault is the one to tell.
+                    _ => {}
                 }
                 return Err(fault);
             }
