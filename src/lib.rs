@@ -120,4 +120,6 @@ mod documents {
     struct Protocol;
     #[doc = include_str!("../docs/design.md")]
     struct Design;
+    #[doc = include_str!("../docs/security.md")]
+    struct Security;
 }
