@@ -127,12 +127,15 @@ fn open(bell: &std::path::Path) -> File {
 
 fn fill(bell: &std::path::Path) {
     let mut fifo = open(bell);
-    let refused = loop {
-        if let Err(error) = fifo.write(&[b'x'; 4096]) {
-            break error;
-        }
-    };
-    assert_eq!(refused.kind(), IoErrorKind::WouldBlock);
+    // By pages, and then by bytes: the last page has room for some that a whole page does not fit in.
+    for length in [4096, 1] {
+        let refused = loop {
+            if let Err(error) = fifo.write(&vec![b'x'; length]) {
+                break error;
+            }
+        };
+        assert_eq!(refused.kind(), IoErrorKind::WouldBlock);
+    }
 }
 
 fn empty(bell: &std::path::Path) {
