@@ -42,6 +42,13 @@ pub enum ErrorKind {
         /// Most bytes that fit.
         capacity: usize,
     },
+    /// The caller's buffer is too small for the line, which was not read.
+    BufferTooSmall {
+        /// Bytes in the line.
+        length: usize,
+        /// Bytes in the buffer.
+        room: usize,
+    },
     /// The mailbox was removed, or taken over, under its writer. Final for that writer.
     Removed,
     /// This process was forked from the writer's and is not the writer.

@@ -110,7 +110,7 @@ fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
         Reading::Nothing => (0, 0),
         Reading::Unfinished => (seqlock::announced(&*shared), 0),
         Reading::Damaged => return Err(reader::damaged(&shared)),
-        Reading::NoMemory(length) => return Err(reader::no_memory(length)),
+        Reading::NoRoom(length) => return Err(reader::no_memory(length)),
     };
     let writer = WriterState::from(lock::holder(&directory, &location.names.lock));
     Ok(Info {

@@ -469,7 +469,7 @@ impl Content {
             Reading::Nothing => Ok(Self::EMPTY),
             Reading::Unfinished => Ok(Self { number: seqlock::announced(&**shared), line: None }),
             Reading::Damaged => Err(reader::damaged(shared)),
-            Reading::NoMemory(length) => Err(reader::no_memory(length)),
+            Reading::NoRoom(length) => Err(reader::no_memory(length)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::os::lock::{self, Holder};
 use crate::os::poll::{Watch, wait_for_change};
 use crate::os::shm::{Opened, Shared};
 use crate::protocol::eventcount::{BELL, FUTEX, Wait};
-use crate::protocol::seqlock::{self, Reading};
+use crate::protocol::seqlock::{self, Buffer, Reading};
 use crate::protocol::sync::Ordering::Relaxed;
 use crate::spin::Spin;
 
@@ -43,6 +43,13 @@ const MOST_LOOKS: u32 = 1024;
 /// passed by the whole ring of banks during the copy. The others block. With four banks, a reader of 64 KiB against a
 /// writer in a tight loop tries again less than once in a hundred reads ([`retries`](Self::retries) counts).
 pub struct Reader {
+    follower: Follower,
+    /// The line returned last, where the caller had no buffer for it; grows, never shrinks.
+    buffer: Vec<u8>,
+}
+
+/// What a reader is but for its buffer: follows a mailbox from line to line and from file to file.
+struct Follower {
     location: Location,
     /// The file, if there is one.
     attached: Option<Shared>,
@@ -58,8 +65,6 @@ pub struct Reader {
     held: u64,
     /// Whether any line was returned at all, of any instance.
     has_returned: bool,
-    /// The line returned last; grows, never shrinks.
-    buffer: Vec<u8>,
     retries: u64,
     spin: Spin,
     nap: Duration,
@@ -77,7 +82,7 @@ pub struct Reader {
     doorbell: Option<Watching>,
 }
 
-/// A line, in its reader's buffer.
+/// A line, in its reader's buffer, or in the caller's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message<'a> {
@@ -137,12 +142,23 @@ pub(crate) fn no_memory(length: usize) -> Fault {
     Fault::new(ErrorKind::Io, format!("no memory for a line of {length} bytes"))
 }
 
-/// A line that was read into the buffer.
+fn too_small(length: usize, room: usize) -> Fault {
+    let kind = ErrorKind::BufferTooSmall { length, room };
+    Fault::new(kind, format!("the line has {length} bytes, and the buffer {room}"))
+}
+
+/// A line that was read into a buffer.
 struct Line {
     number: u64,
     missed: u64,
     length: usize,
     time: u64,
+}
+
+#[inline]
+fn show<'b, B: Buffer + ?Sized>(line: &Line, buffer: &'b B) -> Message<'b> {
+    let age = (line.time != 0).then(|| Duration::from_nanos(boottime().saturating_sub(line.time)));
+    Message { number: line.number, missed: line.missed, age, bytes: &buffer.bytes()[..line.length] }
 }
 
 /// What a glance at the slot came to.
@@ -188,38 +204,7 @@ impl Reader {
     }
 
     pub(crate) fn with(location: Location, options: &Options) -> std::result::Result<Self, Fault> {
-        let mut reader = Self {
-            location,
-            attached: None,
-            attachments: 0,
-            waits_for_mailbox: options.wait_for_mailbox,
-            is_open: false,
-            instance: None,
-            held: 0,
-            has_returned: false,
-            buffer: Vec::new(),
-            retries: 0,
-            spin: Spin::new(),
-            nap: SHORTEST_NAP,
-            empty_looks: 0,
-            clock_taken: Deadline::now(),
-            clock_every: 1,
-            name_asked: Deadline::now(),
-            leaving_asked: None,
-            watch: None,
-            doorbell: None,
-        };
-        let found = reader.attach(options.wait_for_mailbox)?;
-        if !found && !options.wait_for_mailbox {
-            return Err(missing());
-        }
-        reader.is_open = true;
-        if options.skip_current
-            && let Some(shared) = &reader.attached
-        {
-            reader.held = seqlock::newest(&**shared).ok_or_else(|| damaged(shared))?;
-        }
-        Ok(reader)
+        Ok(Self { follower: Follower::with(location, options)?, buffer: Vec::new() })
     }
 
     /// Returns the newest line that this reader has not returned before, or `None` if there is nothing new.
@@ -256,13 +241,37 @@ impl Reader {
     /// ```
     #[inline]
     pub fn try_read(&mut self) -> Result<Option<Message<'_>>> {
-        match self.glance(false) {
-            Some(Glance::Line(line)) => return Ok(Some(self.show(&line))),
-            Some(Glance::Nothing) if self.doorbell.is_none() && !self.is_clock_due() => return Ok(None),
-            _ => {}
-        }
-        let line = self.try_line();
-        self.message(line)
+        self.follower.try_read(&mut self.buffer)
+    }
+
+    /// As [`try_read`](Self::try_read), into `buffer`: the line is copied once, straight to where the caller wants it.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read), and [`ErrorKind::BufferTooSmall`] if the line has more bytes than `buffer`: it
+    /// was not read, and what is read next is that line or a newer one. What `buffer` holds after an error, or beyond
+    /// the line, is nothing to rely on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let name = directory.path().join("temperature");
+    /// # let mut writer = shm_mailbox::Writer::create(&name)?;
+    /// # let mut reader = shm_mailbox::Reader::open(&name)?;
+    /// use shm_mailbox::ErrorKind;
+    ///
+    /// writer.publish(b"21.5")?;
+    /// let error = reader.try_read_into(&mut [0; 3]).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::BufferTooSmall { length: 4, room: 3 });
+    /// let mut buffer = [0; 64];
+    /// let message = reader.try_read_into(&mut buffer)?.expect("still there");
+    /// assert_eq!(message.bytes, b"21.5");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_read_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<Message<'b>>> {
+        self.follower.try_read(buffer)
     }
 
     /// Waits for a line that this reader has not returned before, and returns it.
@@ -274,17 +283,16 @@ impl Reader {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn read(&mut self) -> Result<Message<'_>> {
-        if let Some(line) = self.soon() {
-            return Ok(self.show(&line));
-        }
-        let line = loop {
-            match self.wait_line(None) {
-                Ok(Some(line)) => break line,
-                Ok(None) => {}
-                Err(fault) => return Err(self.failed(fault)),
-            }
-        };
-        Ok(self.show(&line))
+        self.follower.read(&mut self.buffer)
+    }
+
+    /// As [`read`](Self::read), into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read_into`](Self::try_read_into).
+    pub fn read_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Message<'b>> {
+        self.follower.read(buffer)
     }
 
     /// As [`read`](Self::read), for at most `timeout`; then `None`.
@@ -293,8 +301,16 @@ impl Reader {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Message<'_>>> {
-        let line = self.wait_line(Deadline::after(timeout));
-        self.message(line)
+        self.follower.read_until(&mut self.buffer, Deadline::after(timeout))
+    }
+
+    /// As [`read_timeout`](Self::read_timeout), into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read_into`](Self::try_read_into).
+    pub fn read_into_timeout<'b>(&mut self, buffer: &'b mut [u8], timeout: Duration) -> Result<Option<Message<'b>>> {
+        self.follower.read_until(buffer, Deadline::after(timeout))
     }
 
     /// As [`read`](Self::read), until `deadline`; then `None`.
@@ -303,8 +319,7 @@ impl Reader {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn read_deadline(&mut self, deadline: Instant) -> Result<Option<Message<'_>>> {
-        let line = self.wait_line(Deadline::at(deadline));
-        self.message(line)
+        self.follower.read_until(&mut self.buffer, Deadline::at(deadline))
     }
 
     /// Returns the newest line, whether this reader has returned it before or not; it counts as returned. `None` if
@@ -329,14 +344,16 @@ impl Reader {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn latest(&mut self) -> Result<Option<Message<'_>>> {
-        let held = self.held;
-        if let Some(Glance::Line(line)) = self.glance(true)
-            && (line.number != held || !self.is_clock_due())
-        {
-            return Ok(Some(self.show(&line)));
-        }
-        let line = self.latest_line();
-        self.message(line)
+        self.follower.latest(&mut self.buffer)
+    }
+
+    /// As [`latest`](Self::latest), into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read_into`](Self::try_read_into).
+    pub fn latest_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<Message<'b>>> {
+        self.follower.latest(buffer)
     }
 
     /// A descriptor that becomes readable when there may be something new, for `poll`, `epoll` and event loops.
@@ -348,20 +365,14 @@ impl Reader {
     ///
     /// [`ErrorKind::Io`] if the system has no descriptors left.
     pub fn doorbell(&mut self) -> Result<Doorbell> {
-        if self.doorbell.is_none() {
-            match Watching::new() {
-                Ok(watching) => self.doorbell = Some(watching),
-                Err(errno) => return Err(self.failed(Fault::system("no descriptor for the doorbell", errno))),
-            }
-            self.watch_for_doorbell();
-        }
-        Ok(self.doorbell.as_ref().expect("made above").handle())
+        self.follower.doorbell()
     }
 
     /// Whether the mailbox has a writer at this moment.
     pub fn writer_state(&self) -> WriterState {
-        match Directory::open(&self.location, false) {
-            Ok(directory) => lock::holder(&directory, &self.location.names.lock).into(),
+        let location = &self.follower.location;
+        match Directory::open(location, false) {
+            Ok(directory) => lock::holder(&directory, &location.names.lock).into(),
             Err(_) => WriterState::Unknown,
         }
     }
@@ -369,12 +380,96 @@ impl Reader {
     /// How many attempts to read had to be repeated, since this reader was made, because the writer had passed by. A
     /// measure of how hard the writer drives, for tests and tuning.
     pub fn retries(&self) -> u64 {
-        self.retries
+        self.follower.retries
     }
 
     /// The path of the mailbox.
     pub fn path(&self) -> PathBuf {
-        self.location.path()
+        self.follower.location.path()
+    }
+}
+
+impl Follower {
+    fn with(location: Location, options: &Options) -> std::result::Result<Self, Fault> {
+        let mut follower = Self {
+            location,
+            attached: None,
+            attachments: 0,
+            waits_for_mailbox: options.wait_for_mailbox,
+            is_open: false,
+            instance: None,
+            held: 0,
+            has_returned: false,
+            retries: 0,
+            spin: Spin::new(),
+            nap: SHORTEST_NAP,
+            empty_looks: 0,
+            clock_taken: Deadline::now(),
+            clock_every: 1,
+            name_asked: Deadline::now(),
+            leaving_asked: None,
+            watch: None,
+            doorbell: None,
+        };
+        let found = follower.attach(options.wait_for_mailbox)?;
+        if !found && !options.wait_for_mailbox {
+            return Err(missing());
+        }
+        follower.is_open = true;
+        if options.skip_current
+            && let Some(shared) = &follower.attached
+        {
+            follower.held = seqlock::newest(&**shared).ok_or_else(|| damaged(shared))?;
+        }
+        Ok(follower)
+    }
+
+    // The ways to read, for every kind of buffer. -------------------------------------------------------------------------
+
+    #[inline(always)]
+    fn try_read<'b, B: Buffer + ?Sized>(&mut self, buffer: &'b mut B) -> Result<Option<Message<'b>>> {
+        match self.glance(false, buffer) {
+            Some(Glance::Line(line)) => return Ok(Some(show(&line, buffer))),
+            Some(Glance::Nothing) if self.doorbell.is_none() && !self.is_clock_due() => return Ok(None),
+            _ => {}
+        }
+        let line = self.try_line(buffer);
+        self.message(line, buffer)
+    }
+
+    fn read<'b, B: Buffer + ?Sized>(&mut self, buffer: &'b mut B) -> Result<Message<'b>> {
+        if let Some(line) = self.soon(buffer) {
+            return Ok(show(&line, buffer));
+        }
+        let line = loop {
+            match self.wait_line(None, buffer) {
+                Ok(Some(line)) => break line,
+                Ok(None) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        };
+        Ok(show(&line, buffer))
+    }
+
+    fn read_until<'b, B: Buffer + ?Sized>(
+        &mut self,
+        buffer: &'b mut B,
+        deadline: Option<Deadline>,
+    ) -> Result<Option<Message<'b>>> {
+        let line = self.wait_line(deadline, buffer);
+        self.message(line, buffer)
+    }
+
+    #[inline(always)]
+    fn latest<'b, B: Buffer + ?Sized>(&mut self, buffer: &'b mut B) -> Result<Option<Message<'b>>> {
+        let held = self.held;
+        if let Some(Glance::Line(line)) = self.glance(true, buffer)
+            && (line.number != held || !self.is_clock_due())
+        {
+            return Ok(Some(show(&line, buffer)));
+        }
+        let line = self.latest_line(buffer);
+        self.message(line, buffer)
     }
 
     // Looking. --------------------------------------------------------------------------------------------------------
@@ -383,7 +478,7 @@ impl Reader {
     /// Callers ask it before `look`: made a part of that, its results go through memory, at twice the cost of a read
     /// (`mailbox-bench read`).
     #[inline(always)]
-    fn glance(&mut self, again: bool) -> Option<Glance> {
+    fn glance<B: Buffer + ?Sized>(&mut self, again: bool, buffer: &mut B) -> Option<Glance> {
         let shared = self.attached.as_ref()?;
         // ORDERING: Relaxed, as in `look`.
         if shared.leaving().load(Relaxed) != 0 {
@@ -392,7 +487,7 @@ impl Reader {
         if !again && !seqlock::has_newer(&**shared, self.held) {
             return Some(Glance::Nothing);
         }
-        match seqlock::attempt_newest(&**shared, self.held, again, &mut self.buffer)? {
+        match seqlock::attempt_newest(&**shared, self.held, again, buffer)? {
             Reading::Line { number, length, time } => Some(Glance::Line(self.take(number, length, time))),
             _ => None,
         }
@@ -401,9 +496,9 @@ impl Reader {
     /// Looks for a line again and again, for some microseconds at most: with another processor's line on its way here,
     /// every instruction between two looks delays it.
     #[inline(always)]
-    fn soon(&mut self) -> Option<Line> {
+    fn soon<B: Buffer + ?Sized>(&mut self, buffer: &mut B) -> Option<Line> {
         for _ in 0..self.spin.eager() {
-            match self.glance(false)? {
+            match self.glance(false, buffer)? {
                 Glance::Line(line) => {
                     self.spin.hit();
                     return Some(line);
@@ -424,35 +519,38 @@ impl Reader {
     }
 
     #[inline]
-    fn try_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
-        match self.look(false) {
+    fn try_line<B: Buffer + ?Sized>(&mut self, buffer: &mut B) -> std::result::Result<Option<Line>, Fault> {
+        match self.look(false, buffer) {
             Ok(Look::Line(line)) => return Ok(Some(line)),
             Ok(Look::Nothing | Look::Unfinished) => {}
             Err(fault) => {
-                // Nor was there a line: who polls and goes on hears of it again at the next slice, not at once.
-                if let Some(watching) = &mut self.doorbell {
+                // Nor was there a line: who polls and goes on hears of it again at the next slice, not at once. One that
+                // was too long for the buffer is there, and stays announced.
+                if !matches!(fault.kind, ErrorKind::BufferTooSmall { .. })
+                    && let Some(watching) = &mut self.doorbell
+                {
                     watching.consume();
                 }
                 return Err(fault);
             }
         }
         if self.doorbell.is_some() {
-            return self.arm_doorbell();
+            return self.arm_doorbell(buffer);
         }
         if self.ask_if_due()?
-            && let Look::Line(line) = self.look(false)?
+            && let Look::Line(line) = self.look(false, buffer)?
         {
             return Ok(Some(line));
         }
         Ok(None)
     }
 
-    fn latest_line(&mut self) -> std::result::Result<Option<Line>, Fault> {
+    fn latest_line<B: Buffer + ?Sized>(&mut self, buffer: &mut B) -> std::result::Result<Option<Line>, Fault> {
         let held = self.held;
-        let mut look = self.look(true)?;
+        let mut look = self.look(true, buffer)?;
         let is_new = matches!(&look, Look::Line(line) if line.number != held);
         if !is_new && self.ask_if_due()? {
-            look = self.look(true)?;
+            look = self.look(true, buffer)?;
         }
         Ok(match look {
             Look::Line(line) => Some(line),
@@ -462,7 +560,7 @@ impl Reader {
 
     /// Looks for a line that is new, or for the newest if `again`.
     #[inline]
-    fn look(&mut self, again: bool) -> std::result::Result<Look, Fault> {
+    fn look<B: Buffer + ?Sized>(&mut self, again: bool, buffer: &mut B) -> std::result::Result<Look, Fault> {
         loop {
             let Some(shared) = &self.attached else {
                 if self.attach(false)? {
@@ -480,48 +578,51 @@ impl Reader {
             if !again && !seqlock::has_newer(&**shared, self.held) {
                 return Ok(Look::Nothing);
             }
-            return match seqlock::read_newest(&**shared, self.held, again, &mut self.buffer, &mut self.retries) {
+            return match seqlock::read_newest(&**shared, self.held, again, buffer, &mut self.retries) {
                 Reading::Line { number, length, time } => Ok(Look::Line(self.take(number, length, time))),
                 Reading::Nothing | Reading::Unfinished if shared.is_lost() => Err(damaged(shared)),
                 Reading::Nothing => Ok(Look::Nothing),
                 Reading::Unfinished => Ok(Look::Unfinished),
                 Reading::Damaged => Err(damaged(shared)),
-                Reading::NoMemory(length) => Err(no_memory(length)),
+                Reading::NoRoom(length) if B::GROWS => Err(no_memory(length)),
+                Reading::NoRoom(length) => Err(too_small(length, buffer.bytes().len())),
             };
         }
     }
 
     #[inline]
-    fn message(&mut self, line: std::result::Result<Option<Line>, Fault>) -> Result<Option<Message<'_>>> {
+    fn message<'b, B: Buffer + ?Sized>(
+        &self,
+        line: std::result::Result<Option<Line>, Fault>,
+        buffer: &'b B,
+    ) -> Result<Option<Message<'b>>> {
         match line {
-            Ok(Some(line)) => Ok(Some(self.show(&line))),
+            Ok(Some(line)) => Ok(Some(show(&line, buffer))),
             Ok(None) => Ok(None),
             Err(fault) => Err(self.failed(fault)),
         }
     }
 
-    #[inline]
-    fn show(&self, line: &Line) -> Message<'_> {
-        let age = (line.time != 0).then(|| Duration::from_nanos(boottime().saturating_sub(line.time)));
-        Message { number: line.number, missed: line.missed, age, bytes: &self.buffer[..line.length] }
-    }
-
     #[cold]
     fn failed(&self, fault: Fault) -> Error {
-        fault.of("read mailbox", self.path())
+        fault.of("read mailbox", self.location.path())
     }
 
     // Waiting. --------------------------------------------------------------------------------------------------------
 
-    fn wait_line(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Line>, Fault> {
+    fn wait_line<B: Buffer + ?Sized>(
+        &mut self,
+        deadline: Option<Deadline>,
+        buffer: &mut B,
+    ) -> std::result::Result<Option<Line>, Fault> {
         // Whether the last slice passed without a sign of life: then there is nothing to spin for.
         let mut quiet = false;
         loop {
-            if let Some(Glance::Line(line)) = self.glance(false) {
+            if let Some(Glance::Line(line)) = self.glance(false, buffer) {
                 self.nap = SHORTEST_NAP;
                 return Ok(Some(line));
             }
-            let unfinished = match self.look(false)? {
+            let unfinished = match self.look(false, buffer)? {
                 Look::Line(line) => {
                     self.nap = SHORTEST_NAP;
                     return Ok(Some(line));
@@ -545,7 +646,7 @@ impl Reader {
                     // Without a deadline, the caller has done so.
                     if !quiet
                         && deadline.is_some()
-                        && let Some(line) = self.soon()
+                        && let Some(line) = self.soon(buffer)
                     {
                         return Ok(Some(line));
                     }
@@ -737,6 +838,17 @@ impl Reader {
 
     // The doorbell. ---------------------------------------------------------------------------------------------------
 
+    fn doorbell(&mut self) -> Result<Doorbell> {
+        if self.doorbell.is_none() {
+            match Watching::new() {
+                Ok(watching) => self.doorbell = Some(watching),
+                Err(errno) => return Err(self.failed(Fault::system("no descriptor for the doorbell", errno))),
+            }
+            self.watch_for_doorbell();
+        }
+        Ok(self.doorbell.as_ref().expect("made above").handle())
+    }
+
     /// Puts into the poll set what there is to watch now.
     fn watch_for_doorbell(&mut self) {
         let Some(mut watching) = self.doorbell.take() else { return };
@@ -747,7 +859,7 @@ impl Reader {
 
     /// Nothing new: consumes the doorbell's event and arms it, and looks once more, in this order. An event that comes
     /// after the first step stays; a line that comes before the second is found by the third, and one after it rings.
-    fn arm_doorbell(&mut self) -> std::result::Result<Option<Line>, Fault> {
+    fn arm_doorbell<B: Buffer + ?Sized>(&mut self, buffer: &mut B) -> std::result::Result<Option<Line>, Fault> {
         let watching = self.doorbell.as_mut().expect("checked by the caller");
         if watching.own() {
             self.watch_for_doorbell();
@@ -774,9 +886,9 @@ impl Reader {
                     if !is_announced && shared.leaving().load(Relaxed) == 0 {
                         return Ok(None);
                     }
-                    self.look(false)?
+                    self.look(false, buffer)?
                 }
-                None => self.look(false)?,
+                None => self.look(false, buffer)?,
             };
             match look {
                 Look::Line(line) => return Ok(Some(line)),
@@ -790,6 +902,9 @@ impl Reader {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("path", &self.path()).field("number", &self.held).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("path", &self.path())
+            .field("number", &self.follower.held)
+            .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | line | empty, NUL, not UTF-8, newline, capacity exactly, one more, every length around a word |
 //! | number, missed | first line, consecutive, passed over, late joiner, `latest` in between, `skip_current` |
+//! | buffer | the caller's: too small, exact, larger; what is newer meanwhile; every way to read |
 //! | waiting | nothing there, `None` in time, deadline that has passed, mailbox that comes later, made anew |
 //! | options | capacity, banks, mode: each bad value; a mode that contradicts; larger, smaller capacity; timestamps |
 //! | names | bad ones, paths, `MAILBOX_DIR` aside (`tests/cli.rs`) |
@@ -189,6 +190,68 @@ fn a_message_shows_its_bytes_escaped() {
     let mut reader = place.options().open(NAME).unwrap();
     let message = reader.read().unwrap();
     assert_eq!(format!("{message:?}"), r#"Message { number: 1, missed: 0, age: None, bytes: "a\\x00\\xff" }"#);
+}
+
+// The caller's buffer. ------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_line_is_read_into_the_callers_buffer() {
+    let place = Place::new();
+    let mut writer = place.options().create(NAME).unwrap();
+    let mut reader = place.options().open(NAME).unwrap();
+    let mut buffer = [b'.'; 300];
+    assert!(reader.try_read_into(&mut buffer).unwrap().is_none());
+    assert!(reader.latest_into(&mut buffer).unwrap().is_none());
+    for length in [0, 1, 7, 8, 9, 40, 41, 127, 128, 129, 299, 300] {
+        for way in 0..4 {
+            let number = writer.publish(&common::line(length as u64, way, length)).unwrap();
+            buffer.fill(b'.');
+            let message = match way {
+                0 => reader.try_read_into(&mut buffer).unwrap().unwrap(),
+                1 => reader.read_into(&mut buffer).unwrap(),
+                2 => reader.read_into_timeout(&mut buffer, Duration::ZERO).unwrap().unwrap(),
+                _ => reader.latest_into(&mut buffer).unwrap().unwrap(),
+            };
+            assert_eq!((message.number, message.missed, message.bytes.len()), (number, 0, length));
+            assert!(common::is_line(message.bytes, length as u64, way), "{length} bytes, way {way}");
+            assert!(buffer[length..].iter().all(|&byte| byte == b'.'), "nothing beyond the line");
+        }
+    }
+    assert!(reader.read_into_timeout(&mut buffer, Duration::from_millis(1)).unwrap().is_none());
+    assert_eq!(reader.latest().unwrap().unwrap().bytes.len(), 300, "a buffer of its own serves as well");
+}
+
+#[test]
+fn too_small_a_buffer_loses_no_line() {
+    let place = Place::new();
+    let mut writer = place.options().create(NAME).unwrap();
+    let mut reader = place.options().open(NAME).unwrap();
+    writer.publish(b"a").unwrap();
+    reader.read().unwrap();
+    writer.publish(b"passed over").unwrap();
+    writer.publish(b"0123456789").unwrap();
+    let mut buffer = [b'.'; 9];
+    for room in [0, 1, 9] {
+        let buffer = &mut buffer[..room];
+        let kinds = [
+            reader.try_read_into(buffer).unwrap_err().kind(),
+            reader.read_into(buffer).unwrap_err().kind(),
+            reader.read_into_timeout(buffer, Duration::from_secs(60)).unwrap_err().kind(),
+            reader.latest_into(buffer).unwrap_err().kind(),
+        ];
+        assert_eq!(kinds, [ErrorKind::BufferTooSmall { length: 10, room }; 4]);
+    }
+    let mut large = [0; 10];
+    let message = reader.try_read_into(&mut large).unwrap().unwrap();
+    assert_eq!((message.number, message.missed, message.bytes), (3, 1, &b"0123456789"[..]));
+
+    // What is newer wins, as always; the line that did not fit was passed over.
+    writer.publish(b"0123456789").unwrap();
+    assert!(reader.read_into(&mut buffer).is_err());
+    writer.publish(b"short").unwrap();
+    let message = reader.read_into(&mut buffer).unwrap();
+    assert_eq!((message.number, message.missed, message.bytes), (5, 1, &b"short"[..]));
+    assert!(reader.try_read().unwrap().is_none());
 }
 
 // Waiting. ------------------------------------------------------------------------------------------------------------

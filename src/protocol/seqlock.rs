@@ -215,15 +215,62 @@ pub enum Attempt {
     Lapped,
     /// The bank holds less than was announced: not the work of a writer.
     Behind,
-    /// There is no memory for a line of so many bytes.
-    NoMemory(usize),
+    /// The buffer has no room for the line, which has so many bytes.
+    NoRoom(usize),
 }
 
-/// Tries once to copy message `number`, which `look` found, into `buffer`, which grows if it must and never shrinks.
+/// Where a read puts the line.
+pub trait Buffer {
+    /// Whether there is room for any line for which there is memory.
+    const GROWS: bool;
+
+    /// Room for `length` bytes, if there is any.
+    fn room(&mut self, length: usize) -> Option<&mut [u8]>;
+
+    /// All of it; the line last read is at its start.
+    fn bytes(&self) -> &[u8];
+}
+
+/// A reader's own: grows, never shrinks.
+impl Buffer for Vec<u8> {
+    const GROWS: bool = true;
+
+    #[inline(always)]
+    fn room(&mut self, length: usize) -> Option<&mut [u8]> {
+        if self.len() < length {
+            // A damaged file may claim any length up to its own.
+            self.try_reserve(length - self.len()).ok()?;
+            self.resize(length, 0);
+        }
+        Some(&mut self[..length])
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// A caller's.
+impl Buffer for [u8] {
+    const GROWS: bool = false;
+
+    #[inline(always)]
+    fn room(&mut self, length: usize) -> Option<&mut [u8]> {
+        self.get_mut(..length)
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Tries once to copy message `number`, which `look` found, into `buffer`.
 ///
 /// Wait-free. No reader writes to the slot, so any number of them read at the same time without a trace.
 #[inline]
-pub fn read_attempt(slot: &impl Slot, number: u64, buffer: &mut Vec<u8>) -> Attempt {
+pub fn read_attempt<B: Buffer + ?Sized>(slot: &impl Slot, number: u64, buffer: &mut B) -> Attempt {
     let bank = slot.bank(number);
     let wanted = sequence_of(number);
     let sequence = bank.sequence.load(Relaxed);
@@ -237,14 +284,11 @@ pub fn read_attempt(slot: &impl Slot, number: u64, buffer: &mut Vec<u8>) -> Atte
     // damaged.
     let length = bank.length.load(Relaxed).min(slot.capacity() as u64) as usize;
     let time = bank.time.load(Relaxed);
-    if buffer.len() < length {
-        // A damaged file may claim any length up to its own.
-        if buffer.try_reserve(length - buffer.len()).is_err() {
-            return Attempt::NoMemory(length);
-        }
-        buffer.resize(length, 0);
+    let room = buffer.room(length);
+    let is_copied = room.is_some();
+    if let Some(room) = room {
+        copy::load(bank.payload, room);
     }
-    copy::load(bank.payload, &mut buffer[..length]);
     // ORDERING [validate]: Acquire fence, pairs with [mark] in `begin_write`. If any load above saw a word of a later
     // message, the load below sees that message's odd sequence or a later one. An Acquire load in place of fence and
     // load would not do: it orders what comes after it, not before.
@@ -252,7 +296,7 @@ pub fn read_attempt(slot: &impl Slot, number: u64, buffer: &mut Vec<u8>) -> Atte
     if bank.sequence.load(Relaxed) != wanted {
         return Attempt::Lapped;
     }
-    Attempt::Read { length, time }
+    if is_copied { Attempt::Read { length, time } } else { Attempt::NoRoom(length) }
 }
 
 /// What reading the newest line came to.
@@ -273,8 +317,8 @@ pub enum Reading {
     Unfinished,
     /// The slot contradicts itself.
     Damaged,
-    /// There is no memory for a line of so many bytes.
-    NoMemory(usize),
+    /// The buffer has no room for the newest line, which has so many bytes.
+    NoRoom(usize),
 }
 
 /// Attempts without any movement of the slot, after which a reader stops trying. An honest writer's stores are all
@@ -292,7 +336,13 @@ const COSTLY: usize = 4096;
 /// Lock-free: every retry means that the writer has published meanwhile; ends in any case when the slot does not move,
 /// and with one bank after a bounded number of attempts.
 #[inline]
-pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
+pub fn read_newest<B: Buffer + ?Sized>(
+    slot: &impl Slot,
+    held: u64,
+    again: bool,
+    buffer: &mut B,
+    retries: &mut u64,
+) -> Reading {
     match attempt_newest(slot, held, again, buffer) {
         Some(reading) => reading,
         None => read_newest_again(slot, held, again, buffer, retries),
@@ -301,7 +351,7 @@ pub fn read_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8
 
 /// As [`read_newest`], by one look and one attempt: wait-free, and `None` if the writer passed by.
 #[inline(always)]
-pub fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>) -> Option<Reading> {
+pub fn attempt_newest<B: Buffer + ?Sized>(slot: &impl Slot, held: u64, again: bool, buffer: &mut B) -> Option<Reading> {
     let Look::Newest(number) = look(slot, held) else { return None };
     if number < held || number > MAX_NUMBER {
         // Below what is held only if `latest` is so great that counting on from it has begun again at 0.
@@ -314,12 +364,18 @@ pub fn attempt_newest(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec
         Attempt::Read { length, time } => Some(Reading::Line { number, length, time }),
         Attempt::Lapped => None,
         Attempt::Behind => Some(Reading::Damaged),
-        Attempt::NoMemory(length) => Some(Reading::NoMemory(length)),
+        Attempt::NoRoom(length) => Some(Reading::NoRoom(length)),
     }
 }
 
 #[cold]
-fn read_newest_again(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<u8>, retries: &mut u64) -> Reading {
+fn read_newest_again<B: Buffer + ?Sized>(
+    slot: &impl Slot,
+    held: u64,
+    again: bool,
+    buffer: &mut B,
+    retries: &mut u64,
+) -> Reading {
     let backoff = sync::Backoff::new();
     let (mut before, mut motionless, mut overtaken) = (None, 0, 0);
     loop {
@@ -331,7 +387,7 @@ fn read_newest_again(slot: &impl Slot, held: u64, again: bool, buffer: &mut Vec<
             return if slot.banks() == 1 { Reading::Unfinished } else { Reading::Damaged };
         }
         if slot.banks() == 1 {
-            overtaken += 1 + buffer.len() / COSTLY;
+            overtaken += 1 + buffer.bytes().len().min(slot.capacity()) / COSTLY;
             if overtaken > OVERTAKEN {
                 return Reading::Unfinished;
             }
@@ -567,6 +623,27 @@ pub(super) mod tests {
         assert_eq!(read_newest(&slot, 1, false, &mut buffer, &mut 0), Reading::Nothing);
         assert_eq!(read_newest(&slot, 1, true, &mut buffer, &mut 0), Reading::Line { number: 1, length: 3, time: 7 });
         assert_eq!(&buffer[..3], b"one");
+    }
+
+    #[test]
+    fn a_buffer_of_fixed_size_gets_a_line_or_nothing() {
+        let slot = Boxed::new(4, 5);
+        publish(&slot, 1, 7, b"one");
+        let mut buffer = *b"....";
+        assert_eq!(read_newest(&slot, 0, false, &mut buffer[..2], &mut 0), Reading::NoRoom(3));
+        assert_eq!(&buffer, b"....");
+        let line = Reading::Line { number: 1, length: 3, time: 7 };
+        assert_eq!(read_newest(&slot, 0, false, &mut buffer[..3], &mut 0), line);
+        assert_eq!(&buffer, b"one.");
+    }
+
+    #[test]
+    fn a_length_that_is_being_overwritten_is_nobodys() {
+        let slot = Boxed::new(4, 5);
+        publish(&slot, 1, 0, b"one");
+        begin_write(slot.bank(5), 5);
+        slot.bank(5).length.store(4, Relaxed);
+        assert_eq!(read_attempt(&slot, 1, &mut [0; 3][..]), Attempt::Lapped);
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn attempt(slot: &Words, number: u64) -> Option<Line> {
         }
         Attempt::Lapped => None,
         Attempt::Behind => panic!("{BEHIND}"),
-        Attempt::NoMemory(length) => unreachable!("16 bytes are there, and not {length}"),
+        Attempt::NoRoom(length) => unreachable!("16 bytes are there, and not {length}"),
     }
 }
 
