@@ -100,6 +100,7 @@ mod options;
 mod os;
 mod protocol;
 mod reader;
+mod sleeper;
 mod spin;
 mod writer;
 
@@ -109,6 +110,7 @@ pub use inspect::Info;
 pub use options::Options;
 pub use os::sigbus::guard_against_truncation;
 pub use reader::{Message, Reader, WriterState};
+pub use sleeper::{Sleeper, Slept, Turn};
 pub use writer::{Timestamp, Writer};
 
 /// The examples in the documents are compiled and run with the tests.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::doorbell::{Doorbell, Watching};
@@ -10,13 +11,13 @@ use crate::name::{Location, missing};
 use crate::options::Options;
 use crate::os::clock::{Deadline, boottime, earlier};
 use crate::os::directory::Directory;
-use crate::os::futex;
 use crate::os::lock::{self, Holder};
-use crate::os::poll::{Watch, wait_for_change};
+use crate::os::poll::Watch;
 use crate::os::shm::{Opened, Shared};
-use crate::protocol::eventcount::{BELL, FUTEX, Wait};
+use crate::protocol::eventcount::{BELL, FUTEX};
 use crate::protocol::seqlock::{self, Buffer, Reading};
 use crate::protocol::sync::Ordering::Relaxed;
+use crate::sleeper::{Sleeper, Slept, Turn};
 use crate::spin::Spin;
 
 /// Nobody sleeps longer than this without a look of its own: the bound on everything that another process, dying,
@@ -78,7 +79,7 @@ struct Follower {
     /// moved.
     leaving_asked: Option<u32>,
     /// Waiting for a mailbox: the directory that is watched.
-    watch: Option<Watch>,
+    watch: Option<Arc<Watch>>,
     doorbell: Option<Watching>,
 }
 
@@ -165,6 +166,13 @@ fn show<'b, B: Buffer + ?Sized>(line: &Line, buffer: &'b B) -> Message<'b> {
 enum Glance {
     Line(Line),
     Nothing,
+}
+
+/// What a turn of a wait came to.
+enum Step {
+    Line(Line),
+    Sleep(Sleeper),
+    TimeOut,
 }
 
 /// What a look for a line came to.
@@ -322,6 +330,60 @@ impl Reader {
         self.follower.read_until(&mut self.buffer, Deadline::at(deadline))
     }
 
+    /// As [`read_deadline`](Self::read_deadline), but where that would sleep, this returns what to sleep on: for those
+    /// who share a reader, and have to let go of it meanwhile.
+    ///
+    /// `slept` is how the last sleep of this wait was, if there was one; it decides how long to spin. A sleeper that is
+    /// not used, or that outlives its reader, does no harm.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let name = directory.path().join("temperature");
+    /// # let mut writer = shm_mailbox::Writer::create(&name)?;
+    /// # writer.publish(b"21.5")?;
+    /// use std::sync::Mutex;
+    /// use shm_mailbox::{Reader, Result, Turn};
+    ///
+    /// /// Others may use the reader while this waits.
+    /// fn read(reader: &Mutex<Reader>) -> Result<Vec<u8>> {
+    ///     let mut slept = None;
+    ///     loop {
+    ///         let sleeper = match reader.lock().expect("no panic").read_or_sleeper(None, slept)? {
+    ///             Turn::Line(message) => return Ok(message.bytes.to_vec()),
+    ///             Turn::Sleep(sleeper) => sleeper,
+    ///             _ => continue,
+    ///         };
+    ///         slept = Some(sleeper.sleep());
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(read(&Mutex::new(Reader::open(&name)?))?, b"21.5");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_or_sleeper(&mut self, deadline: Option<Instant>, slept: Option<Slept>) -> Result<Turn<'_>> {
+        self.follower.read_or_sleeper(&mut self.buffer, deadline, slept)
+    }
+
+    /// As [`read_or_sleeper`](Self::read_or_sleeper), into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read_into`](Self::try_read_into).
+    pub fn read_into_or_sleeper<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+        deadline: Option<Instant>,
+        slept: Option<Slept>,
+    ) -> Result<Turn<'b>> {
+        self.follower.read_or_sleeper(buffer, deadline, slept)
+    }
+
     /// Returns the newest line, whether this reader has returned it before or not; it counts as returned. `None` if
     /// there is none at all.
     ///
@@ -458,6 +520,26 @@ impl Follower {
     ) -> Result<Option<Message<'b>>> {
         let line = self.wait_line(deadline, buffer);
         self.message(line, buffer)
+    }
+
+    fn read_or_sleeper<'b, B: Buffer + ?Sized>(
+        &mut self,
+        buffer: &'b mut B,
+        deadline: Option<Instant>,
+        slept: Option<Slept>,
+    ) -> Result<Turn<'b>> {
+        if deadline.is_none()
+            && slept.is_none()
+            && let Some(line) = self.soon(buffer)
+        {
+            return Ok(Turn::Line(show(&line, buffer)));
+        }
+        match self.turn(deadline.and_then(Deadline::at), slept, buffer) {
+            Ok(Step::Line(line)) => Ok(Turn::Line(show(&line, buffer))),
+            Ok(Step::Sleep(sleeper)) => Ok(Turn::Sleep(sleeper)),
+            Ok(Step::TimeOut) => Ok(Turn::TimeOut),
+            Err(fault) => Err(self.failed(fault)),
+        }
     }
 
     #[inline(always)]
@@ -615,32 +697,50 @@ impl Follower {
         deadline: Option<Deadline>,
         buffer: &mut B,
     ) -> std::result::Result<Option<Line>, Fault> {
-        // Whether the last slice passed without a sign of life: then there is nothing to spin for.
-        let mut quiet = false;
+        let mut slept = None;
+        loop {
+            match self.turn(deadline, slept, buffer)? {
+                Step::Line(line) => return Ok(Some(line)),
+                Step::TimeOut => return Ok(None),
+                Step::Sleep(sleeper) => slept = Some(sleeper.sleep()),
+            }
+        }
+    }
+
+    /// Looks and spins, until there is a line or nothing left but to sleep.
+    fn turn<B: Buffer + ?Sized>(
+        &mut self,
+        deadline: Option<Deadline>,
+        slept: Option<Slept>,
+        buffer: &mut B,
+    ) -> std::result::Result<Step, Fault> {
+        if let Some(time) = slept.and_then(|slept| slept.time) {
+            self.spin.slept(time);
+        }
+        let mut quiet = slept.is_some_and(|slept| slept.quiet);
         loop {
             if let Some(Glance::Line(line)) = self.glance(false, buffer) {
                 self.nap = SHORTEST_NAP;
-                return Ok(Some(line));
+                return Ok(Step::Line(line));
             }
             let unfinished = match self.look(false, buffer)? {
                 Look::Line(line) => {
                     self.nap = SHORTEST_NAP;
-                    return Ok(Some(line));
+                    return Ok(Step::Line(line));
                 }
                 Look::Nothing => false,
                 Look::Unfinished => true,
             };
             if deadline.is_some_and(Deadline::has_passed) {
-                return Ok(None);
+                return Ok(Step::TimeOut);
             }
-            match &self.attached {
+            let sleeper = match &self.attached {
                 None => self.wait_for_mailbox(deadline)?,
                 Some(_) if unfinished => {
                     if self.ask_if_slice_is_over()? {
                         continue;
                     }
-                    let nap = self.next_nap();
-                    std::thread::sleep(earlier(deadline, nap).left());
+                    Some(Sleeper::nap(earlier(deadline, self.next_nap())))
                 }
                 Some(_) => {
                     // Without a deadline, the caller has done so.
@@ -648,7 +748,7 @@ impl Follower {
                         && deadline.is_some()
                         && let Some(line) = self.soon(buffer)
                     {
-                        return Ok(Some(line));
+                        return Ok(Step::Line(line));
                     }
                     let (Some(shared), held) = (&self.attached, self.held) else { continue };
                     let arrived = !quiet
@@ -660,19 +760,21 @@ impl Follower {
                                 shared.leaving().load(Relaxed) != 0 && self.leaving_asked.is_none()
                             },
                         );
-                    if !arrived {
-                        quiet = self.sleep(deadline)?;
-                    }
+                    if arrived { None } else { self.prepare_sleep(deadline)? }
                 }
+            };
+            if let Some(sleeper) = sleeper {
+                return Ok(Step::Sleep(sleeper));
             }
+            quiet = false;
         }
     }
 
-    /// Sleeps until there may be a line, or until the end of a slice; says whether it was the latter.
-    fn sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<bool, Fault> {
+    /// Sees to it that there will be a wake-up; `None` if there may be a line by now.
+    fn prepare_sleep(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Sleeper>, Fault> {
         // Whether the last slice was slept through or cut short by signals or by strangers who wake.
         if self.ask_if_slice_is_over()? {
-            return Ok(false);
+            return Ok(None);
         }
         let nap = self.next_nap();
         let shared = self.attached.as_ref().expect("checked by the caller");
@@ -682,19 +784,16 @@ impl Follower {
             eventcount.arm(FUTEX);
         }
         if seqlock::has_announced(&**shared, self.held).ok_or_else(|| damaged(shared))? {
-            return Ok(false);
+            return Ok(None);
         }
         // ORDERING: Relaxed; after [armed], and [key] and [bump] see to the rest.
         if shared.leaving().load(Relaxed) != 0 && self.leave()? {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(shared) = &self.attached else { return Ok(false) };
+        let Some(shared) = &self.attached else { return Ok(None) };
         // ORDERING: Relaxed. Out of date, it costs one slice or one nap.
         let slice = if shared.is_writable() || shared.always_wake().load(Relaxed) != 0 { SLICE } else { nap };
-        let started = Deadline::now();
-        let wait = shared.eventcount().wait(&futex::Shared, key, earlier(deadline, slice));
-        self.spin.slept(started);
-        Ok(wait == Wait::TimedOut)
+        Ok(Some(Sleeper::on_futex(shared.mapping(), key, earlier(deadline, slice))))
     }
 
     fn next_nap(&mut self) -> Duration {
@@ -703,23 +802,23 @@ impl Follower {
         nap
     }
 
-    /// Waits until something appears in the directory, or until the end of a slice.
-    fn wait_for_mailbox(&mut self, deadline: Option<Deadline>) -> std::result::Result<(), Fault> {
+    /// Prepares to wait until something appears in the directory; `None` if the mailbox has.
+    fn wait_for_mailbox(&mut self, deadline: Option<Deadline>) -> std::result::Result<Option<Sleeper>, Fault> {
         // First the watch, then the look: what appears between the two is seen. At each slice the directory is found
         // again by its path, since one that was removed or renamed may not say so.
         match self.directory(true) {
             Ok(directory) => {
                 if !self.watch.as_ref().is_some_and(|watch| watch.is_of(&directory)) {
-                    self.watch = Watch::new(&directory);
+                    self.watch = Watch::new(&directory).map(Arc::new);
                 }
             }
             Err(fault) if self.is_not_there_yet(&fault) => self.watch = None,
             Err(fault) => return Err(fault),
         }
-        if !self.attach(true)? {
-            wait_for_change(self.watch.as_ref(), earlier(deadline, SLICE));
+        if self.attach(true)? {
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(Sleeper::in_directory(self.watch.clone(), earlier(deadline, SLICE))))
     }
 
     // The file and its name. ------------------------------------------------------------------------------------------

@@ -78,9 +78,9 @@ impl Spin {
         }
     }
 
-    /// Accounts for a wait that began at `started` and was not over within the spin.
-    pub fn slept(&mut self, started: Deadline) {
-        self.waited(started.passed());
+    /// Accounts for a wait that was not over within the spin.
+    pub fn slept(&mut self, time: Duration) {
+        self.waited(time);
     }
 
     fn waited(&mut self, wait: Duration) {

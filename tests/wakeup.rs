@@ -4,6 +4,7 @@
 //! |---|---|
 //! | woken | by a line; by growth, removal and re-creation; a thousand sleepers, each line; not by the end of a slice |
 //! | time | never early, also with signals; no measurable use of the processor, in each way to wait |
+//! | elsewhere | a reader whose wait is apart from it is free meanwhile; such a wait outlives it |
 //! | faults | a sleeper stopped, killed; `leaving` set by one who never went on (a writer killed: `crash.rs`) |
 //!
 //! Times are measured where nothing else tells a wake-up from the end of a time slice, and only medians count, of the
@@ -20,7 +21,7 @@ use common::{Child, LIMIT, NAME, Parent, Place, Words, at, wait_until, woken_and
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::time::TimeValLike;
-use shm_mailbox::Options;
+use shm_mailbox::{Options, Turn};
 
 roles!(reader, crowd, patient, interrupted, idler);
 
@@ -437,6 +438,81 @@ fn a_late_joiner_of_a_grown_mailbox_reads_and_then_sleeps() {
             assert!(reader.read_timeout(Duration::from_millis(1)).unwrap().is_none());
         }
     }
+}
+
+#[test]
+fn a_reader_that_sleeps_elsewhere_is_free_meanwhile() {
+    let place = Place::new();
+    let reader = Arc::new(Mutex::new(place.options().wait_for_mailbox(true).open(NAME).unwrap()));
+    let asleep = Arc::new(AtomicBool::new(false));
+    let sleeper = {
+        let (reader, asleep) = (Arc::clone(&reader), Arc::clone(&asleep));
+        move || {
+            let mut slept = None;
+            loop {
+                let turn = reader.lock().unwrap().read_or_sleeper(None, slept).map(|turn| match turn {
+                    Turn::Line(message) => Ok(message.bytes.to_vec()),
+                    Turn::Sleep(sleeper) => Err(sleeper),
+                    turn => panic!("without a deadline: {turn:?}"),
+                });
+                match turn.unwrap() {
+                    Ok(line) => return line,
+                    Err(sleeper) => {
+                        asleep.store(true, Ordering::SeqCst);
+                        slept = Some(sleeper.sleep());
+                    }
+                }
+            }
+        }
+    };
+    let mut writer = None;
+    // Before there is a mailbox, before there is a line, and after one.
+    for line in [b"1", b"2", b"3"] {
+        woken_and_not_timed_out(|| {
+            let rounds = (0..20).map(|_| {
+                asleep.store(false, Ordering::SeqCst);
+                let thread = thread::spawn(sleeper.clone());
+                wait_until("it sleeps", || asleep.load(Ordering::SeqCst));
+                thread::sleep(Duration::from_millis(1));
+                // The lock is free, and so is the reader.
+                let started = Instant::now();
+                assert!(reader.lock().unwrap().try_read().unwrap().is_none());
+                let took = started.elapsed();
+                writer.get_or_insert_with(|| place.options().create(NAME).unwrap()).publish(line).unwrap();
+                assert_eq!(thread.join().unwrap(), line);
+                took.max(started.elapsed())
+            });
+            rounds.collect()
+        });
+    }
+}
+
+#[test]
+fn a_sleeper_outlives_its_reader_and_keeps_its_time() {
+    let place = Place::new();
+    let mut writer = place.options().create(NAME).unwrap();
+    let mut reader = place.options().open(NAME).unwrap();
+    let started = Instant::now();
+    let deadline = started + Duration::from_millis(30);
+    let Turn::Sleep(sleeper) = reader.read_or_sleeper(Some(deadline), None).unwrap() else { panic!("no line") };
+    let Turn::Sleep(woken) = reader.read_or_sleeper(None, None).unwrap() else { panic!("no line") };
+    drop(reader);
+    std::fs::remove_file(place.path(NAME)).unwrap();
+    sleeper.sleep();
+    assert!(started.elapsed() >= Duration::from_millis(30));
+    // Prepared before the line, asleep after it: the epoch has moved.
+    writer.publish(b"x").unwrap();
+    woken.sleep();
+
+    let mut reader = place.options().wait_for_mailbox(true).open("other").unwrap();
+    let Turn::TimeOut = reader.read_or_sleeper(Some(started), None).unwrap() else { panic!("in time") };
+    let mut room = [0; 1];
+    let mut writer = place.options().create("other").unwrap();
+    writer.publish(b"xy").unwrap();
+    assert!(reader.read_into_or_sleeper(&mut room, None, None).is_err());
+    let mut room = [0; 2];
+    let Turn::Line(message) = reader.read_into_or_sleeper(&mut room, None, None).unwrap() else { panic!("a line") };
+    assert_eq!(message.bytes, b"xy");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -306,16 +307,29 @@ fn read_header(file: &File, stat: &FileStat) -> Result<Header, Fault> {
     }
 }
 
-/// A mailbox in memory: its words by way of [`View`], its file for as long as it is mapped.
-pub struct Shared {
+/// A mailbox in memory: its words by way of [`View`], for as long as anybody has this or a clone of it.
+#[derive(Clone)]
+pub struct Mapping {
     view: View,
+    // Unmapped when the last clone is dropped, and the view with it. Behind the addresses and not in front of them: who
+    // reads the words does not come by here.
+    maps: Arc<Maps>,
+}
+
+/// The file, mapped whole, and its wait page once more if it may be written.
+struct Maps {
+    // Dropped first: unmapped only after the handler has forgotten them.
+    guarded: Guarded,
+    _whole: MmapRaw,
+    _wait: Option<MmapRaw>,
+}
+
+/// A mailbox's mapping and the file itself.
+pub struct Shared {
+    mapping: Mapping,
     geometry: Geometry,
     file: File,
     writable: bool,
-    guarded: Guarded,
-    // Unmapped when dropped, after the view, which only this owns, and after the handler has forgotten them.
-    _whole: MmapRaw,
-    _wait: Option<MmapRaw>,
 }
 
 impl Shared {
@@ -325,11 +339,17 @@ impl Shared {
             None => whole.as_ptr().wrapping_add(geometry.page as usize),
         };
         // SAFETY: `whole` maps `footprint` bytes of a file that is at least that long (`parse`, or allocated by us;
-        // nobody shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when this
-        // is dropped, and the view does not leave it. All processes follow the layout.
+        // nobody shrinks a mailbox, and who may is trusted), `wait_page` a page of it; both are unmapped only when the
+        // last `Mapping` is dropped, and no view leaves one. All processes follow the layout.
         let view = unsafe { View::new(whole.as_ptr(), wait_page, &geometry) };
         let guarded = Guarded::new(&whole, wait.as_ref(), [view.leaving(), view.eventcount().waiters]);
-        Self { view, geometry, file, writable, guarded, _whole: whole, _wait: wait }
+        let mapping = Mapping { view, maps: Arc::new(Maps { guarded, _whole: whole, _wait: wait }) };
+        Self { mapping, geometry, file, writable }
+    }
+
+    /// The mapping, to outlive this.
+    pub fn mapping(&self) -> Mapping {
+        self.mapping.clone()
     }
 
     /// The numbers of its header.
@@ -355,7 +375,7 @@ impl Shared {
     /// Whether the file was cut short, and [`sigbus`](super::sigbus) has put empty memory in its place. `leaving` is
     /// set then.
     pub fn is_lost(&self) -> bool {
-        self.guarded.is_lost()
+        self.mapping.maps.guarded.is_lost()
     }
 
     /// Whether the file has lost its name: one system call, no look at the directory.
@@ -364,11 +384,20 @@ impl Shared {
     }
 }
 
-impl Deref for Shared {
+impl Deref for Mapping {
     type Target = View;
 
     #[inline(always)]
     fn deref(&self) -> &View {
         &self.view
+    }
+}
+
+impl Deref for Shared {
+    type Target = View;
+
+    #[inline(always)]
+    fn deref(&self) -> &View {
+        &self.mapping.view
     }
 }
