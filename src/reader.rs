@@ -277,7 +277,7 @@ impl Reader {
     /// assert_eq!(message.bytes, b"21.5");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_read_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<Message<'b>>> {
         self.follower.try_read(buffer)
     }
@@ -290,6 +290,7 @@ impl Reader {
     /// # Errors
     ///
     /// As [`try_read`](Self::try_read).
+    #[inline]
     pub fn read(&mut self) -> Result<Message<'_>> {
         self.follower.read(&mut self.buffer)
     }
@@ -299,6 +300,7 @@ impl Reader {
     /// # Errors
     ///
     /// As [`try_read_into`](Self::try_read_into).
+    #[inline(always)]
     pub fn read_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Message<'b>> {
         self.follower.read(buffer)
     }
@@ -308,8 +310,9 @@ impl Reader {
     /// # Errors
     ///
     /// As [`try_read`](Self::try_read).
+    #[inline]
     pub fn read_timeout(&mut self, timeout: Duration) -> Result<Option<Message<'_>>> {
-        self.follower.read_until(&mut self.buffer, Deadline::after(timeout))
+        self.follower.read_until(&mut self.buffer, || Deadline::after(timeout))
     }
 
     /// As [`read_timeout`](Self::read_timeout), into `buffer`.
@@ -317,8 +320,9 @@ impl Reader {
     /// # Errors
     ///
     /// As [`try_read_into`](Self::try_read_into).
+    #[inline(always)]
     pub fn read_into_timeout<'b>(&mut self, buffer: &'b mut [u8], timeout: Duration) -> Result<Option<Message<'b>>> {
-        self.follower.read_until(buffer, Deadline::after(timeout))
+        self.follower.read_until(buffer, || Deadline::after(timeout))
     }
 
     /// As [`read`](Self::read), until `deadline`; then `None`.
@@ -327,7 +331,7 @@ impl Reader {
     ///
     /// As [`try_read`](Self::try_read).
     pub fn read_deadline(&mut self, deadline: Instant) -> Result<Option<Message<'_>>> {
-        self.follower.read_until(&mut self.buffer, Deadline::at(deadline))
+        self.follower.read_until(&mut self.buffer, || Deadline::at(deadline))
     }
 
     /// As [`read_deadline`](Self::read_deadline), but where that would sleep, this returns what to sleep on: for those
@@ -405,6 +409,7 @@ impl Reader {
     /// assert!(reader.try_read()?.is_none()); // but nothing new
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn latest(&mut self) -> Result<Option<Message<'_>>> {
         self.follower.latest(&mut self.buffer)
     }
@@ -414,6 +419,7 @@ impl Reader {
     /// # Errors
     ///
     /// As [`try_read_into`](Self::try_read_into).
+    #[inline(always)]
     pub fn latest_into<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<Message<'b>>> {
         self.follower.latest(buffer)
     }
@@ -499,26 +505,25 @@ impl Follower {
         self.message(line, buffer)
     }
 
+    #[inline(always)]
     fn read<'b, B: Buffer + ?Sized>(&mut self, buffer: &'b mut B) -> Result<Message<'b>> {
         if let Some(line) = self.soon(buffer) {
             return Ok(show(&line, buffer));
         }
-        let line = loop {
-            match self.wait_line(None, buffer) {
-                Ok(Some(line)) => break line,
-                Ok(None) => {}
-                Err(fault) => return Err(self.failed(fault)),
-            }
-        };
+        let line = self.wait_for_line(buffer)?;
         Ok(show(&line, buffer))
     }
 
+    #[inline(always)]
     fn read_until<'b, B: Buffer + ?Sized>(
         &mut self,
         buffer: &'b mut B,
-        deadline: Option<Deadline>,
+        deadline: impl FnOnce() -> Option<Deadline>,
     ) -> Result<Option<Message<'b>>> {
-        let line = self.wait_line(deadline, buffer);
+        if let Some(Glance::Line(line)) = self.glance(false, buffer) {
+            return Ok(Some(show(&line, buffer)));
+        }
+        let line = self.wait_line(deadline(), buffer);
         self.message(line, buffer)
     }
 
@@ -691,6 +696,16 @@ impl Follower {
     }
 
     // Waiting. --------------------------------------------------------------------------------------------------------
+
+    fn wait_for_line<B: Buffer + ?Sized>(&mut self, buffer: &mut B) -> Result<Line> {
+        loop {
+            match self.wait_line(None, buffer) {
+                Ok(Some(line)) => return Ok(line),
+                Ok(None) => {}
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
 
     fn wait_line<B: Buffer + ?Sized>(
         &mut self,

@@ -269,7 +269,7 @@ impl Buffer for [u8] {
 /// Tries once to copy message `number`, which `look` found, into `buffer`.
 ///
 /// Wait-free. No reader writes to the slot, so any number of them read at the same time without a trace.
-#[inline]
+#[inline(always)]
 pub fn read_attempt<B: Buffer + ?Sized>(slot: &impl Slot, number: u64, buffer: &mut B) -> Attempt {
     let bank = slot.bank(number);
     let wanted = sequence_of(number);
