@@ -58,6 +58,20 @@ int main(void)
 }
 ";
 
+#[test]
+fn the_programs_in_the_documents_compile() {
+    for document in ["README.md", "../../README.md"] {
+        let text = fs::read_to_string(toolchain::package().join(document)).unwrap();
+        let programs: Vec<_> = text.split("```c\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(programs.len(), 1, "{document}");
+        let program = toolchain::prefix().join("from-document.c");
+        fs::write(&program, programs[0]).unwrap();
+        let mut cc = Command::new("cc");
+        cc.arg("-std=c11").args(toolchain::STRICT).arg("-I").arg(toolchain::prefix().join("include"));
+        toolchain::run(cc.arg("-D_DEFAULT_SOURCE").arg("-fsyntax-only").arg(program));
+    }
+}
+
 /// Compiles and runs it.
 fn compile(compiler: &str, standard: &str, ending: &str) {
     let lib = toolchain::prefix().join("lib");

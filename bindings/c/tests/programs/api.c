@@ -183,7 +183,11 @@ static void time_runs_out(void)
     pid_t child = fork();
     if (child == 0) {
         mbx_reader *ready = read_from("time", 0);
-        _exit(mbx_reader_read(ready, line, sizeof line, NULL, INT64_MAX) == 4 ? 0 : 1);
+        EQUAL(mbx_reader_read(ready, line, sizeof line, NULL, INT64_MAX), 4);
+        mbx_reader_close(ready);
+        mbx_reader_close(reader);
+        mbx_writer_close(writer);
+        _exit(0);
     }
     usleep(20 * 1000);
     EQUAL(mbx_writer_publish(writer, "line", 4), 0);
@@ -219,6 +223,10 @@ static void one_poll_waits_for_two(void)
             EQUAL(mbx_writer_publish(writers[i % 2], &i, 1), 0);
             char byte;
             EQUAL(read(go[0], &byte, 1), 1); /* not the next before it was seen */
+        }
+        for (int i = 0; i < 2; i++) {
+            mbx_writer_close(writers[i]);
+            mbx_reader_close(readers[i]);
         }
         _exit(0);
     }
