@@ -259,6 +259,25 @@ mod tests {
         }
     }
 
+    /// The bytes are the same whichever way they go, so this asks for the way.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn all_whole_lines_go_by_vectors() {
+        if !std::arch::is_x86_feature_detected!("avx") {
+            return;
+        }
+        let memory = payload(64, 0);
+        for (first, length) in (0..8).flat_map(|first| (64..400).map(move |length| (first, length))) {
+            let payload = &memory[first..];
+            let mut bytes = vec![1; length];
+            let head = payload.iter().position(|word| (&raw const *word).addr().is_multiple_of(64)).unwrap();
+            let lines = (length - head * WORD) / 64;
+            let words = if lines == 0 { 0 } else { head + lines * 8 };
+            assert_eq!(lines::store(payload, &bytes), words, "{length} bytes, {head} words before a line");
+            assert_eq!(lines::load(payload, &mut bytes), words, "{length} bytes, {head} words before a line");
+        }
+    }
+
     #[test]
     fn last_word_is_padded_with_zeros() {
         let payload = payload(1, u64::MAX);
