@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wake_of_all_needs_no_flag() {
+        with(|eventcount, futex| {
+            eventcount.epoch.store(35, Relaxed);
+            eventcount.notify_all(futex);
+            assert_eq!(futex.0.take(), [(FAN_OUT, u32::MAX)]);
+            assert_eq!(eventcount.prepare_wait().epoch(), 36);
+        });
+    }
+
+    #[test]
     fn a_relay_spares_those_who_sleep_in_the_present_epoch() {
         with(|eventcount, futex| {
             eventcount.epoch.store(35, Relaxed);

@@ -445,6 +445,7 @@ pub fn recover(slot: &impl Slot) -> Result<u64, Damage> {
 pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
 
     /// A slot in ordinary memory.
     pub struct Boxed {
@@ -603,7 +604,120 @@ pub(super) mod tests {
         slot.words[0][0].store(2 * 100, Relaxed);
         let mut retries = 0;
         assert_eq!(read_newest(&slot, 0, false, &mut Vec::new(), &mut retries), Reading::Damaged);
-        assert!(retries >= MOTIONLESS.into());
+        // The first finds where it stands, then as many find it there, and one more.
+        assert_eq!(retries, u64::from(MOTIONLESS) + 2);
+    }
+
+    /// A slot whose `latest` is another at every look, as beside a writer in a tight loop, for so many looks.
+    struct Driven {
+        slot: Boxed,
+        looks: Cell<usize>,
+        lasts: usize,
+    }
+
+    impl Driven {
+        fn new(banks: usize, lasts: usize) -> Self {
+            let slot = Boxed::new(banks, 5);
+            // Ahead of every message that `latest` tells of: always in the middle of a later one.
+            slot.words.iter().for_each(|bank| bank[0].store((1 << 40) + 1, Relaxed));
+            Self { slot, looks: Cell::new(0), lasts }
+        }
+    }
+
+    impl Slot for Driven {
+        fn latest(&self) -> &AtomicU64 {
+            self.looks.update(|looks| looks + 1);
+            if self.looks.get() < self.lasts {
+                self.slot.latest.fetch_add(1, Relaxed);
+            } else {
+                // The writer rests: it has announced its last message.
+                self.slot.latest.store(4, Relaxed);
+                (1..=4).for_each(|number| end_write(self.slot.bank(number), number));
+            }
+            self.slot.latest()
+        }
+        fn banks(&self) -> u64 {
+            self.slot.banks()
+        }
+        fn capacity(&self) -> usize {
+            self.slot.capacity()
+        }
+        fn bank(&self, number: u64) -> Bank<'_> {
+            self.slot.bank(number)
+        }
+    }
+
+    #[test]
+    fn a_reader_of_one_bank_gives_up_the_sooner_the_longer_its_line() {
+        for (length, attempts) in [(0, OVERTAKEN + 1), (COSTLY - 1, OVERTAKEN + 1), (2 * COSTLY, OVERTAKEN / 3 + 1)] {
+            let slot = Driven::new(1, usize::MAX);
+            let mut retries = 0;
+            assert_eq!(read_newest(&slot, 0, false, &mut vec![0; length], &mut retries), Reading::Unfinished);
+            assert_eq!(retries, attempts as u64, "a line of {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_reader_of_several_banks_never_gives_up_on_a_writer_that_goes_on() {
+        let slot = Driven::new(4, 5 * OVERTAKEN);
+        let mut retries = 0;
+        let reading = read_newest(&slot, 0, false, &mut vec![0; 2 * COSTLY], &mut retries);
+        assert_eq!(reading, Reading::Line { number: 4, length: 0, time: 0 });
+        assert!(retries > OVERTAKEN as u64, "{retries}");
+    }
+
+    #[test]
+    fn what_was_announced_is_told_from_what_is_there() {
+        let slot = Boxed::new(4, 5);
+        assert_eq!((announced(&slot), newest(&slot), has_announced(&slot, 0)), (0, Some(0), Some(false)));
+        for number in 1..=6 {
+            publish(&slot, number, 0, b"");
+        }
+        assert_eq!((announced(&slot), newest(&slot)), (6, Some(6)));
+        assert_eq!((has_announced(&slot, 5), has_announced(&slot, 6)), (Some(true), Some(false)));
+        // Published, and its writer killed before it said so.
+        end_write(slot.bank(7), 7);
+        assert_eq!((announced(&slot), newest(&slot), has_announced(&slot, 6)), (6, Some(7), Some(false)));
+        // Announced, and not there.
+        slot.latest.store(1000, Relaxed);
+        assert_eq!((newest(&slot), has_announced(&slot, 7)), (None, None));
+    }
+
+    #[test]
+    fn the_greatest_number_is_taken_and_none_above_it() {
+        for (latest, is_taken) in [(MAX_NUMBER, true), (MAX_NUMBER + 1, false)] {
+            let slot = Boxed::new(4, 5);
+            for number in latest - 3..=latest {
+                end_write(slot.bank(number), number);
+            }
+            slot.latest.store(latest, Relaxed);
+            assert_eq!(newest(&slot), is_taken.then_some(latest));
+            let reading = read_newest(&slot, 0, false, &mut Vec::new(), &mut 0);
+            let line = Reading::Line { number: latest, length: 0, time: 0 };
+            assert_eq!(reading, if is_taken { line } else { Reading::Damaged });
+            let damage = Damage { bank: latest & 3, sequence: sequence_of(latest), latest };
+            assert_eq!(recover(&slot), if is_taken { Ok(latest) } else { Err(damage) });
+        }
+    }
+
+    #[test]
+    fn recovery_does_not_believe_a_latest_that_its_bank_does_not_bear_out() {
+        let slot = Boxed::new(4, 5);
+        for number in 1..=4 {
+            publish(&slot, number, 0, b"");
+        }
+        slot.latest.store(1000, Relaxed);
+        assert_eq!(recover(&slot), Err(Damage { bank: 0, sequence: 8, latest: 1000 }));
+    }
+
+    /// A long-lived reader's memory is of the order of its longest line.
+    #[test]
+    fn the_buffer_grows_by_what_is_missing() {
+        let slot = Boxed::new(4, 50);
+        publish(&slot, 1, 0, &[1; 400]);
+        let mut buffer = vec![0; 300];
+        assert_eq!(read_attempt(&slot, 1, &mut buffer), Attempt::Read { length: 400, time: 0 });
+        assert!(buffer.capacity() < 300 + 400, "{}", buffer.capacity());
     }
 
     #[test]

@@ -136,3 +136,12 @@ std::thread_local! {
     /// disturb each other.
     pub static WEAKENED: core::cell::Cell<Option<Site>> = const { core::cell::Cell::new(None) };
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    /// x86-64 orders most of it anyway, so that no other test on it would see the difference.
+    #[test]
+    fn nothing_is_weakened_in_a_real_build() {
+        assert!(!super::weakened(super::Site::Armed));
+    }
+}
