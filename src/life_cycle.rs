@@ -30,7 +30,7 @@ use crate::os::futex;
 use crate::os::lock::Lock;
 use crate::os::shm::{self, Fresh, Opened, Shared, random_bits};
 use crate::protocol::seqlock::{self, Reading, Slot};
-use crate::protocol::sync::Ordering::{self, Relaxed};
+use crate::protocol::sync::{self, Ordering::Relaxed, Ordering::SeqCst};
 use crate::reader;
 
 /// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where
@@ -377,8 +377,7 @@ fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> R
     };
     // Before the epoch moves: a reader that sees `leaving` and still finds the file's name waits for the epoch.
     unlink()?;
-    // Again: a live writer clears one that seems to be of somebody who was killed before the removal.
-    set_leaving(&shared);
+    set_leaving_for_good(&shared);
     shared.eventcount().notify_all(&futex::Shared);
     if let Some(bell) = bell {
         bell.ring();
@@ -418,13 +417,27 @@ fn set_leaving(shared: &Shared) {
     shared.leaving().store(1, Relaxed);
 }
 
+/// Sets `leaving` again once the name is gone: a live writer clears one that seems to be of somebody who was killed
+/// before that.
+fn set_leaving_for_good(shared: &Shared) {
+    // ORDERING [gone]: SeqCst fence, pairs with [called-off] in `call_off_leaving`. The name went before this, and
+    // `leaving` is set after it; there it is cleared, then the name looked at. Without either fence both can come to
+    // nothing, the last word on `leaving` is 0, and readers stay. (The system calls between may order it all the same;
+    // no manual says so.)
+    sync::core_fence(SeqCst);
+    set_leaving(shared);
+}
+
 /// Clears a `leaving` after which no name went, as it seems; says whether the file has its name.
 ///
 /// Whoever set it may remove the name all the same, at any moment. So the name is looked at again after the store: if
 /// it is gone, `leaving` has to be set for good, for the remover's own store may have come before ours.
-/// (`docs/models/leaving.pml`.)
+/// (`docs/models/leaving.pml`, and `leave.c`, there with a weak memory.)
 fn call_off_leaving(shared: &Shared, bell: &Bell) -> bool {
     shared.leaving().store(0, Relaxed);
+    // ORDERING [called-off]: SeqCst fence, pairs with [gone] in `set_leaving_for_good`. The look at the name must not
+    // come before the store is seen: even on x86-64 that waits in the store buffer.
+    sync::core_fence(SeqCst);
     let is_named = !shared.has_lost_its_name();
     // In memory that was lost the word is an alarm, which the store may have wiped.
     if !is_named || shared.is_lost() {
@@ -443,7 +456,7 @@ fn record_lock(shared: &Shared, bits: [u8; 16]) {
     let (halves, _) = bits.as_chunks::<8>();
     for (word, half) in shared.lock().into_iter().zip(halves) {
         // ORDERING: Relaxed. Read by the holder of the lock only, and locking orders them.
-        word.store(u64::from_le_bytes(*half), Ordering::Relaxed);
+        word.store(u64::from_le_bytes(*half), Relaxed);
     }
 }
 
@@ -571,8 +584,7 @@ fn install(
     if let Err(fault) = shm::replace(directory, names) {
         return Err(if call_off_leaving(old, bell) { fault } else { removed() });
     }
-    // Again: see `remove_name`.
-    set_leaving(old);
+    set_leaving_for_good(old);
     Ok(())
 }
 

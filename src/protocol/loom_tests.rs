@@ -10,6 +10,7 @@
 //! | no wake-up is lost | 1-2 sleepers, 1-2 messages, doorbell, both | sites; look before arming; plain store of 0; ring taken late |
 //! | the tree reaches every sleeper | 2 sleepers, `fan_out` 1, one sleeps afresh; queue in and against its order | no relay; relay on a new line only |
 //! | whoever only wakes is heard | `always` without a flag; `leaving`; after a kill at every step | sites; no `notify_all`; wake without a step of the epoch |
+//! | who calls `leaving` off sees that the name is gone | both fences | either left out |
 //! | two may move the epoch | `rm --force` beside a writer | load and store for `fetch_add` |
 //!
 //! **Twins.** A test that cannot fail shows nothing, so each property is also run on something weaker, and must then
@@ -35,6 +36,7 @@ const BACK: &str = "a reader went back";
 const STALE: &str = "older than what was known to be published";
 const BEHIND: &str = "`latest` was ahead of its bank";
 const TWO_LINES: &str = "one number, two lines";
+const CALLED_OFF: &str = "the file is gone, and `leaving` is not set";
 /// loom's word for it: all that are left are blocked.
 const ASLEEP: &str = "deadlock";
 

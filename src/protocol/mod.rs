@@ -59,6 +59,9 @@
 //! | \[latest\], \[waiters\]: store, look | \[arm\], \[armed\]: store, look | a reader sleeps on a line that is there |
 //! | \[bump\] release of `epoch` | \[key\] fence after the key | the same, where the key is the new epoch |
 //!
+//! One more pair stands where files are removed, in `life_cycle.rs`: \[gone\] and \[called-off\]. Every ordered operation,
+//! with the models in which it is weakened: `docs/models/orderings.md`.
+//!
 //! # Guarantees
 //!
 //! * **Whole**: a read returns the bytes of one message. By \[mark\]/\[validate\]: if the copy saw one word of message

@@ -2,7 +2,7 @@
 //! and the doorbell are models too.
 
 use super::slot::Words;
-use super::{ASLEEP, BACK, Model};
+use super::{ASLEEP, BACK, CALLED_OFF, Model};
 use crate::protocol::eventcount::{BELL, Eventcount, FUTEX, Futex, Key, Wait};
 use crate::protocol::seqlock::{self, Look, Slot};
 use crate::protocol::sync::{self, AtomicU32, Ordering::Relaxed, Ordering::SeqCst, Site};
@@ -378,6 +378,32 @@ fn departure(flag: Option<u32>) {
     other.join().unwrap();
 }
 
+/// Somebody takes a file's name and says so, while its writer takes `leaving` for that of one who was killed, and clears
+/// it: `set_leaving_for_good` and `call_off_leaving` of `life_cycle.rs`, which is not over loom's atomics. The last word
+/// must be that the file leaves.
+fn called_off(gone: bool, called_off: bool) {
+    let (leaving, links) = (AtomicU32::new(1), AtomicU32::new(1));
+    let words = Arc::new((leaving, links));
+    let other = Arc::clone(&words);
+    let remover = thread::spawn(move || {
+        other.1.store(0, Relaxed);
+        if gone {
+            sync::core_fence(SeqCst);
+        }
+        other.0.store(1, Relaxed);
+    });
+    let (leaving, links) = &*words;
+    leaving.store(0, Relaxed);
+    if called_off {
+        sync::core_fence(SeqCst);
+    }
+    if links.load(Relaxed) == 0 {
+        leaving.store(1, Relaxed);
+    }
+    remover.join().unwrap();
+    assert!(leaving.load(Relaxed) == 1, "{CALLED_OFF}");
+}
+
 /// Steps after the publication after which the first writer can stop; 0: before `latest`.
 const STEPS: usize = 4;
 
@@ -519,4 +545,11 @@ fn recovery_wakes_whom_the_dead_writer_left_asleep() {
 fn the_epoch_may_be_moved_by_two() {
     Model::new(|| intruder(ONE)).holds();
     Model::new(|| intruder(Writer { notify: notify_with_plain_bump, ..TWO })).fails(ASLEEP);
+}
+
+#[test]
+fn leaving_is_not_called_off_for_good() {
+    Model::exhaustive(|| called_off(true, true)).holds();
+    Model::exhaustive(|| called_off(true, false)).fails(CALLED_OFF);
+    Model::exhaustive(|| called_off(false, true)).fails(CALLED_OFF);
 }
