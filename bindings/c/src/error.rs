@@ -36,7 +36,7 @@ impl From<Error> for Failure {
         let errno = match error.kind() {
             ErrorKind::InvalidName | ErrorKind::InvalidOption => EINVAL,
             ErrorKind::NotFound => ENOENT,
-            ErrorKind::Busy => EAGAIN,
+            ErrorKind::Busy => EBUSY,
             ErrorKind::TooLong { .. } | ErrorKind::BufferTooSmall { .. } => EMSGSIZE,
             ErrorKind::Removed => ESTALE,
             ErrorKind::Forked => ECHILD,
