@@ -17,7 +17,7 @@
    FAILURES  how often the rename may fail, after which `leaving` is cleared
    FORCED    1: `rm --force`, beside a writer that publishes
    CALLS_OFF 1: beside `rm --force`, the writer clears a `leaving` whose file has its name still
-   LOOKS_AGAIN   1: and looks again afterwards (not in the code); a limit without it: see README.md
+   LOOKS_AGAIN   1: and looks again afterwards, as the code; 0 is weak
    ARMING    0: readers may not write the wait page and set no flag
    FAN_OUT, BITS, QUEUE   see futex.pml
 
