@@ -182,6 +182,8 @@ static bool leave(struct reader *r) {
   /* `attach`. The name may be the old file's for a moment yet: then all this is done again. */
   int next = load(name, ACQUIRE);
   __VERIFIER_assume(next != r->at);
+  /* Nor is it nobody's where it will be somebody's: then the directory is watched, which is not modelled. */
+  __VERIFIER_assume(HOW != KEPT || next != NOBODY);
   r->at = next;
   r->leaving_asked = 0;
   return true;
@@ -214,7 +216,6 @@ static void *sleeps(void *me) {
     r.held = look_for(&r);
     if (is_served(&r)) break;
     /* `sleep`, on the file that it has now, and if it leaves that, looks again. */
-    if (r.at == NOBODY) return 0;
     struct file *f = &files[r.at];
     int key = prepare_wait(&f->page);
     if (!READ_ONLY) arm(&f->page, FUTEX);
