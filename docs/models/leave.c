@@ -1,6 +1,6 @@
 /* A file that loses its name, and the next one under it: growth, removal, a swept mailbox put back (`src/life_cycle.rs`:
    `install`, `succeed`, `remove_name`, `call_off_leaving`, `keep`, `Content::put`; `src/reader.rs`: `look`, `leave`,
-   `attach`, `sleep`, `arm_doorbell`). Wanted: nobody waits on a file without a name, or beside a line; a read that
+   `attach`, `prepare_sleep`, `arm_doorbell`). Wanted: nobody waits on a file without a name, or beside a line; a read that
    begins after a line was published in the next file does not end in the old one; no reader goes back.
 
    HOW       GROWTH: the writer carries its last line on, and publishes the next one in the larger file. REMOVAL: nobody
@@ -215,7 +215,7 @@ static void *sleeps(void *me) {
   for (;;) {
     r.held = look_for(&r);
     if (is_served(&r)) break;
-    /* `sleep`, on the file that it has now, and if it leaves that, looks again. */
+    /* `prepare_sleep`, on the file that it has now, and if it leaves that, looks again. */
     struct file *f = &files[r.at];
     int key = prepare_wait(&f->page);
     if (!READ_ONLY) arm(&f->page, FUTEX);

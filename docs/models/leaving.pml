@@ -1,5 +1,5 @@
 /* A file that loses its name under readers that wait: growth, removal, a swept mailbox that is put back
-   (`src/life_cycle.rs`: `succeed`, `remove_name`, `Hold::keep`; `src/reader.rs`: `look`, `leave`, `sleep`,
+   (`src/life_cycle.rs`: `succeed`, `remove_name`, `Hold::keep`; `src/reader.rs`: `look`, `leave`, `prepare_sleep`,
    `arm_doorbell`).
 
    One file, its writer, READERS readers that sleep and POLLERS that poll the doorbell. The writer publishes MESSAGES
@@ -153,7 +153,7 @@ inline leave() {
 #endif
 }
 
-/* `Reader::wait_line`, called again and again. */
+/* `Reader::turn`, called again and again. */
 active [READERS] proctype Reader() {
   byte now;
   bit has_left, late_read;
@@ -177,7 +177,7 @@ look:
   :: skip
   fi;
 
-  /* Reader::sleep. */
+  /* Reader::prepare_sleep. */
   key[_pid] = epoch;                                    /* Eventcount::prepare_wait */
 #if ARMING
   waiters = waiters | FUTEX;                            /* Eventcount::arm */

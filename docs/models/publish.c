@@ -2,7 +2,7 @@
 
    MESSAGES  how many the writer adds; 1
    HELD      number that the reader holds at first; 0
-   READER    READS: reads, then looks. WAITS: takes the next line by its bank alone, as `wait_line` does, then reads.
+   READER    READS: reads, then looks. WAITS: takes the next line by its bank alone, as `turn` does, then reads.
              TELLS: the same, and tells another reader, which must find at least that. ASKS: `has_announced`, as one
              does that is about to sleep. STARTS: `newest`, as one does that wants no line from before
    READERS   how many READ; 1 */

@@ -91,7 +91,7 @@ byte waiters;           /* FUTEX, BELL */
 byte held[READERS];     /* number of the message that a reader returned last */
 byte interrupts;
 
-/* `Reader::wait_line`, called again and again. */
+/* `Reader::turn`, called again and again. */
 active [READERS] proctype Reader() {
   byte now;
 
@@ -103,7 +103,7 @@ look:
   :: else
   fi;
 
-  /* Reader::sleep. */
+  /* Reader::prepare_sleep. */
 #if KEY == BEFORE_LOOK
   key[_pid] = epoch;                            /* Eventcount::prepare_wait */
 #endif
