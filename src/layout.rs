@@ -389,6 +389,41 @@ mod tests {
     }
 
     #[test]
+    fn the_greatest_numbers_are_taken_and_none_above_them() {
+        let stride = 2 * MAX_CAPACITY;
+        let largest = Geometry { capacity: MAX_CAPACITY, stride, ..good().0 };
+        assert!(parse(&largest.encode([9; 16]), u64::MAX).is_ok());
+        let beyond = Geometry { capacity: MAX_CAPACITY + 1, ..largest };
+        assert_eq!(parse(&beyond.encode([9; 16]), u64::MAX), Err(Reject::Field("capacity")));
+        let beyond = Geometry { stride: stride + 64, ..largest };
+        assert_eq!(parse(&beyond.encode([9; 16]), u64::MAX), Err(Reject::Field("distance between banks")));
+    }
+
+    #[test]
+    fn each_reason_says_what_to_do() {
+        for reject in [Reject::Short(9), Reject::Unfinished, Reject::Foreign] {
+            let text = reject.to_string();
+            assert!(text.starts_with("not a mailbox: ") && text.ends_with("or remove it by hand"), "{text}");
+        }
+        for reject in [Reject::Version(9), Reject::Field("capacity"), Reject::Truncated { is: 9, needs: 10 }] {
+            let text = reject.to_string();
+            assert!(text.ends_with("; to start afresh: mailbox rm"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_locks_bits_are_where_the_header_has_them() {
+        #[repr(align(8))]
+        struct Aligned([u8; HEADER]);
+        let (geometry, _) = good();
+        let header = Aligned(geometry.encode(core::array::from_fn(|index| index as u8)));
+        // SAFETY: only words of the header are looked at, which is here, aligned to 8, and used by nobody else.
+        let view = unsafe { View::new(header.0.as_ptr(), header.0.as_ptr(), &geometry) };
+        let words = view.lock().map(|word| word.load(std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(words, [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+    }
+
+    #[test]
     fn each_reason_is_told_apart() {
         let (geometry, bytes) = good();
         let with = |at: usize, field: &[u8]| {

@@ -163,3 +163,14 @@ impl Options {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_capacity_is_one_and_none_above_it() {
+        assert!(Options::new().capacity(MAX_CAPACITY as usize).check().is_ok());
+        assert!(Options::new().capacity(MAX_CAPACITY as usize + 1).check().is_err());
+    }
+}

@@ -32,7 +32,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, gettid, mkfifo, setgroups, setresgid, setresuid};
 use shm_mailbox::{ErrorKind, Options, Reader, WriterState};
 
-roles!(masked, follower, stranger, poller, early, locker, grouped, guest, stepped_maker);
+roles!(masked, follower, stranger, poller, commoner, early, locker, grouped, guest, stepped_maker);
 
 /// A user who is nobody else.
 const OTHER: u32 = 65_534;
@@ -484,6 +484,27 @@ fn guest(parent: &mut Parent) {
     let error = named.open(NAME).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(error.to_string().contains("has mode 0700, which does not let this user in"), "{error}");
+}
+
+/// Root's files are everybody's to trust, and so are one's own.
+#[test]
+fn another_user_has_mailboxes_of_its_own() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let place = Place::new();
+    chown(place.dir(), Some(OTHER), Some(OTHER)).unwrap();
+    let mut child = Child::start("commoner", &place, &[]);
+    child.expect("read");
+    child.end();
+}
+
+fn commoner(parent: &mut Parent) {
+    become_other();
+    let options = Options::new().dir(directory());
+    options.create(NAME).unwrap().publish(b"a").unwrap();
+    assert_eq!(options.open(NAME).unwrap().read().unwrap().bytes, b"a");
+    parent.say("read");
 }
 
 /// A user's own directory, found by the user's number and by no option.

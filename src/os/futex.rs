@@ -58,3 +58,56 @@ impl Futex for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::time::Duration;
+
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+    /// Beyond every test.
+    fn late() -> Deadline {
+        Deadline::after(Duration::from_secs(600)).unwrap()
+    }
+
+    /// How a wait ends to which `nudge` is done until it has ended.
+    fn ends(nudge: impl Fn(&AtomicU32, nix::sys::pthread::Pthread)) -> Wait {
+        let (word, has_ended) = (AtomicU32::new(7), AtomicBool::new(false));
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                tell.send(pthread_self()).unwrap();
+                let wait = Shared.wait(&word, 7, 1, late());
+                has_ended.store(true, SeqCst);
+                // The thread stays until nobody nudges it any more.
+                while has_ended.load(SeqCst) {
+                    std::thread::yield_now();
+                }
+                wait
+            });
+            let thread = told.recv().unwrap();
+            while !has_ended.load(SeqCst) {
+                nudge(&word, thread);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            has_ended.store(false, SeqCst);
+            waiter.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_wait_says_how_it_ended() {
+        extern "C" fn nothing(_: i32) {}
+        let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing.
+        unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+
+        assert_eq!(Shared.wait(&AtomicU32::new(7), 8, 1, late()), Wait::Moved);
+        assert_eq!(Shared.wait(&AtomicU32::new(7), 7, 1, Deadline::now()), Wait::TimedOut);
+        assert_eq!(ends(|word, _| Shared.wake(word, 1, 1)), Wait::Woken);
+        assert_eq!(ends(|_, thread| pthread_kill(thread, Signal::SIGUSR1).unwrap()), Wait::Interrupted);
+    }
+}
