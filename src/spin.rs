@@ -105,11 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_counts_as_a_wait() {
+    fn a_sleep_counts_as_a_wait_and_a_hit_as_none() {
         let mut spin = Spin { eager: EAGER, average: 0 };
         assert_eq!(spin.eager(), EAGER);
         spin.slept(MOST);
         assert_eq!(Duration::from_nanos(spin.average), MOST / 8);
+        spin.average = 800;
+        spin.hit();
+        assert_eq!(spin.average, 700);
     }
 
     #[test]
