@@ -655,6 +655,10 @@ pub(super) mod tests {
             let mut retries = 0;
             assert_eq!(read_newest(&slot, 0, false, &mut vec![0; length], &mut retries), Reading::Unfinished);
             assert_eq!(retries, (OVERTAKEN / costs + 1) as u64, "a line of {length} bytes");
+            // And so in a caller's buffer.
+            let (slot, mut retries) = (Driven::new(1, usize::MAX), 0);
+            assert_eq!(read_newest(&slot, 0, false, &mut vec![0; length][..], &mut retries), Reading::Unfinished);
+            assert_eq!(retries, (OVERTAKEN / costs + 1) as u64, "a buffer of {length} bytes");
         }
     }
 
