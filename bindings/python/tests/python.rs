@@ -22,9 +22,9 @@ macro_rules! files {
 
 files!(api documents event_loops processes program waits);
 
-/// Past the test harness, which shows only what failed.
+/// Past the test harness, which shows only what failed; in one piece, as others write there too.
 fn skip(name: &str, reason: &str) {
-    _ = writeln!(std::io::stderr(), "skipped: {name}: {reason}");
+    _ = std::io::stderr().write_all(format!("skipped: {name}: {reason}\n").as_bytes());
 }
 
 /// Why there is no Python to run, if there is none.
