@@ -3,7 +3,6 @@
 import ast
 import doctest
 import inspect
-import os
 import pathlib
 import re
 import signal
@@ -53,8 +52,8 @@ class Examples(MailboxTest):
         """The question's: the reader blocks while nothing is new, and either may restart."""
         sensor, display = ([sys.executable, str(HERE.parent / "examples" / name)] for name in ["sensor.py", "display.py"])
         for restart in range(2):
-            reader = subprocess.Popen([*display], stdout=subprocess.PIPE, text=True)
-            writer = subprocess.Popen([*sensor])
+            reader = subprocess.Popen(display, stdout=subprocess.PIPE, text=True)
+            writer = subprocess.Popen(sensor)
             try:
                 lines = [reader.stdout.readline() for _ in range(3)]
                 for line in lines:
@@ -114,7 +113,9 @@ class Stubs(unittest.TestCase):
             import mypy  # noqa: F401
         except ImportError:
             self.skipTest("mypy is not installed")
-        environment = {**os.environ, "MYPYPATH": str(STUBS.parent.parent)}
+        # Where mypy finds the package: installed, or in the directory it is started in.
+        place = STUBS.parent.parent
+        place = HERE if place.name == "site-packages" else place
         for command in [
             ["mypy.stubtest", "shm_mailbox._native"],
             ["mypy", "--strict", "--package", "shm_mailbox"],
@@ -123,8 +124,7 @@ class Stubs(unittest.TestCase):
                 [sys.executable, "-m", *command],
                 capture_output=True,
                 text=True,
-                env=environment,
                 check=False,
-                cwd=STUBS.parent.parent,
+                cwd=place,
             )
             self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
