@@ -300,7 +300,7 @@ pub fn remove(location: &Location, force: bool) -> Result<bool, Fault> {
     };
     let names = &location.names;
     let mut there = false;
-    for name in [&names.mailbox, &names.bell, &names.lock, &names.new] {
+    for name in [&names.mailbox, &names.bell, &names.lock, &names.new, &names.new_bell] {
         there |= directory.look_up(name)?.is_some();
     }
     if !there {
@@ -388,7 +388,7 @@ fn remove_name(directory: &Directory, location: &Location, with_bell: bool) -> R
 /// Removes all but NAME.
 fn remove_companions(directory: &Directory, location: &Location) -> Result<(), Fault> {
     let names = &location.names;
-    for name in [&names.new, &names.bell, &names.lock] {
+    for name in [&names.new, &names.new_bell, &names.bell, &names.lock] {
         directory.remove(name)?;
     }
     Ok(())

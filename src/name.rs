@@ -26,8 +26,11 @@ pub struct Names {
     pub bell: CString,
     /// The writer's lock.
     pub lock: CString,
-    /// What is being made.
+    /// A mailbox, or a larger one, that is being made.
     pub new: CString,
+    /// A FIFO that is being made. Under a name of its own: of two who hold a lock file each, because one was removed by
+    /// hand, neither can put its file in the place of the other's of another kind.
+    pub new_bell: CString,
 }
 
 /// Where a mailbox is, and who is trusted with it.
@@ -139,7 +142,13 @@ impl Names {
         }
         let with =
             |ending: &str| CString::new([name, ending.as_bytes()].concat()).expect("no control characters, so no NUL");
-        Ok(Self { mailbox: with(""), bell: with(".bell"), lock: with(".lock"), new: with(".new") })
+        Ok(Self {
+            mailbox: with(""),
+            bell: with(".bell"),
+            lock: with(".lock"),
+            new: with(".new"),
+            new_bell: with(".bell.new"),
+        })
     }
 }
 

@@ -282,8 +282,17 @@ fn a_writer_removed_by_force_does_not_recover_when_another_takes_the_name() {
 #[test]
 fn remove_leaves_nothing_whatever_there_was() {
     let place = Place::new();
-    let cases: [&[&str]; 8] =
-        [&[], &["box.lock"], &["box.bell"], &["box.new"], &["box"], &["box", "box.lock"], &["box", "box.new"], &FILES];
+    let cases: [&[&str]; 9] = [
+        &[],
+        &["box.lock"],
+        &["box.bell"],
+        &["box.new"],
+        &["box.bell.new"],
+        &["box"],
+        &["box", "box.lock"],
+        &["box", "box.new"],
+        &FILES,
+    ];
     for left in cases {
         drop(place.options().create(NAME).unwrap());
         for name in FILES {
@@ -291,8 +300,8 @@ fn remove_leaves_nothing_whatever_there_was() {
                 fs::remove_file(place.path(name)).unwrap();
             }
         }
-        if left.contains(&"box.new") {
-            fs::write(place.path("box.new"), "half").unwrap();
+        for name in ["box.new", "box.bell.new"].iter().filter(|name| left.contains(name)) {
+            fs::write(place.path(name), "half").unwrap();
         }
         // Without its lock file a mailbox may have a live writer.
         let is_unknown = left.contains(&NAME) && !left.contains(&"box.lock");
@@ -496,6 +505,7 @@ fn what_a_killed_maker_left_is_removed() {
     assert_eq!(place.entries(), FILES, "when it is grown");
     drop(writer);
     fs::write(place.path("box.new"), "half a mailbox").unwrap();
+    fs::write(place.path("box.bell.new"), "").unwrap();
     let _writer = place.options().create(NAME).unwrap();
     assert_eq!(place.entries(), FILES, "when it is taken over");
 }

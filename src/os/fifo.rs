@@ -31,6 +31,8 @@ impl Bell {
     pub fn open_or_make(directory: &Directory, names: &Names, mode: u32) -> Result<Self, Fault> {
         // Found out now, and not within the first publish that rings.
         needs_empty_fifo();
+        // What a killed maker left.
+        directory.remove(&names.new_bell)?;
         loop {
             match Self::open(directory, &names.bell)? {
                 Some(bell) => return Ok(bell),
@@ -96,11 +98,10 @@ pub fn open_to_watch(directory: &Directory, name: &CStr) -> Option<OwnedFd> {
     directory.check_entry(&stat, SFlag::S_IFIFO, "the bell").ok()?.then_some(fd)
 }
 
-/// Made under the name `NAME.new` and renamed, so that it never appears without its owner and mode.
+/// Made under the name `NAME.bell.new` and renamed, so that it never appears without its owner and mode.
 fn make(directory: &Directory, names: &Names, mode: u32) -> Result<(), Fault> {
-    let name = names.new.as_c_str();
+    let name = names.new_bell.as_c_str();
     let failed = |e: Errno| Fault::system(format!("{} cannot be made", show(&names.bell)), e);
-    directory.remove(name)?;
     mkfifoat(directory, name, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
     let settled = settle(directory, name, mode)
         .and_then(|()| nix::fcntl::renameat(directory, name, directory, names.bell.as_c_str()));

@@ -1,6 +1,6 @@
-//! C4: root works in the directory of another user, by `Options::owner`, while that user replaces `box`, `box.bell`,
-//! `box.lock` and `box.new` as fast as it can: by links, symbolic and hard, to root's own mailbox, its lock and a FIFO
-//! of root's, by directories, FIFOs, sockets, empty files and mailboxes of its own.
+//! C4: root works in the directory of another user, by `Options::owner`, while that user replaces `box` and the files
+//! beside it (`.bell`, `.lock`, `.new`, `.bell.new`) as fast as it can: by links, symbolic and hard, to root's own
+//! mailbox, its lock and a FIFO of root's, by directories, FIFOs, sockets, empty files and mailboxes of its own.
 //!
 //! A race would be won if root changed a file of its own on that user's behalf, returned a line of root's mailbox as
 //! one of that user's, or waited for ever. The kernel's protection of links in shared directories
@@ -66,7 +66,7 @@ fn swapper(parent: &mut Parent) {
     parent.say("ready");
     while words.get(STOP) == 0 {
         for _ in 0..64 {
-            let entry = random.pick(&["box", "box", "box.bell", "box.lock", "box.new", "box.new"]);
+            let entry = random.pick(&["box", "box", "box.bell", "box.lock", "box.new", "box.bell.new"]);
             let (path, aside) = (dir.join(entry), dir.join("aside"));
             remove(&aside);
             let target = roots.join(random.pick(&["box", "box.bell", "box.lock", "fifo", "file", "."]));
@@ -102,7 +102,7 @@ fn swapper(parent: &mut Parent) {
 
 /// Makes all of a mailbox of that user's.
 fn theirs(spare: &Path) -> Result<(), Error> {
-    for entry in ["box", "box.bell", "box.lock", "box.new"] {
+    for entry in ["box", "box.bell", "box.lock", "box.new", "box.bell.new"] {
         remove(&spare.join(entry));
     }
     let mut writer = Options::new().dir(spare).create(NAME)?;
