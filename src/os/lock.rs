@@ -42,9 +42,26 @@ pub enum Holder {
 pub struct Lock {
     file: ParentOnly,
     bits: [u8; BITS],
+    /// Who took it: a copy of this in a forked child holds nothing.
+    process: u32,
+}
+
+impl Drop for Lock {
+    /// Lets go at once. Closing alone would leave the lock with a child that another thread is forking, and that shares
+    /// the descriptor until it has run its first instructions: on a busy machine longer than anybody's patience.
+    fn drop(&mut self) {
+        if std::process::id() == self.process {
+            let unlocked = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..range() };
+            _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlocked));
+        }
+    }
 }
 
 impl Lock {
+    fn of(file: ParentOnly, bits: [u8; BITS]) -> Self {
+        Self { file, bits, process: std::process::id() }
+    }
+
     /// Takes the lock, making its file if there is none.
     ///
     /// # Errors
@@ -63,7 +80,8 @@ impl Lock {
                 // It may have lost its name while we waited: a lock on a file that nobody else can find locks out
                 // nobody.
                 if is_named(&file, directory, name)? {
-                    return Ok(Self { bits: read_bits(&file)?, file });
+                    let bits = read_bits(&file)?;
+                    return Ok(Self::of(file, bits));
                 }
             } else if patience.is_none_or(Deadline::has_passed) {
                 return Err(Fault::new(ErrorKind::Busy, "another writer has it"));
@@ -124,7 +142,7 @@ fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, F
                 return Err(failed(Errno::EAGAIN));
             }
             match unnamed.link(directory, name) {
-                Ok(()) => Ok(Some(Lock { file: unnamed.into_file(), bits })),
+                Ok(()) => Ok(Some(Lock::of(unnamed.into_file(), bits))),
                 Err(Errno::EEXIST) => Ok(None),
                 Err(errno) => Err(failed(errno)),
             }
@@ -142,7 +160,7 @@ fn make(directory: &Directory, name: &CStr, mode: u32) -> Result<Option<Lock>, F
                 .map_err(failed)
                 .and_then(|()| Ok(if try_lock(&file)? { Some(read_bits(&file)?) } else { None }));
             match taken {
-                Ok(bits) => Ok(bits.map(|bits| Lock { file, bits })),
+                Ok(bits) => Ok(bits.map(|bits| Lock::of(file, bits))),
                 Err(fault) => {
                     _ = directory.remove(name);
                     Err(fault)
