@@ -24,9 +24,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::trace::Traced;
-use common::{Child, LIMIT, NAME, Parent, Place, Words, at, is_root, skip};
-use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
-use nix::libc;
+use common::{Child, LIMIT, NAME, Parent, Place, Words, at, is_root, read_lock, skip};
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid, gettid, mkfifo, setgroups, setresgid, setresuid};
@@ -308,14 +307,7 @@ fn another_users_locks_keep_no_writer_from_starting() {
 fn locker(parent: &mut Parent) {
     become_other();
     let file = File::open(Path::new(&directory()).join(NAME)).unwrap();
-    let range = libc::flock {
-        l_type: libc::F_RDLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&range)).unwrap();
+    read_lock(&file).unwrap();
     let again = File::open(Path::new(&directory()).join(NAME)).unwrap();
     let _held = Flock::lock(again, FlockArg::LockExclusiveNonblock).unwrap();
     parent.say("locked");

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -300,6 +301,18 @@ impl Drop for Child {
         _ = self.process.kill();
         _ = self.process.wait();
     }
+}
+
+/// Takes the read lock that a file opened for reading gives, on all of it.
+pub fn read_lock(file: &File) -> nix::Result<()> {
+    let range = libc::flock {
+        l_type: libc::F_RDLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&range)).map(drop)
 }
 
 /// The states of a process's threads, as letters of proc_pid_stat(5).

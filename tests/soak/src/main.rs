@@ -11,6 +11,7 @@
 
 mod aftermath;
 mod canary;
+mod chase;
 mod check;
 mod checks;
 mod cli;

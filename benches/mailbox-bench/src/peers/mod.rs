@@ -121,6 +121,11 @@ pub const ALL: &[Peer] = &[
     absent!("zmq", "ZeroMQ PUB and SUB, CONFLATE"),
 ];
 
+/// The peers of these names; a name that there is none of is passed over.
+pub fn named(names: &[String]) -> Vec<&'static Peer> {
+    names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -9,7 +9,7 @@ use crate::partner::pin;
 use crate::place::Place;
 use crate::report::Figure;
 use crate::workload::publish::{Banks, COPY, publishes};
-use crate::workload::{Progress, Settings};
+use crate::workload::{Settings, by_size};
 
 const OPERATION: (&str, &str) = ("one publish, nobody waiting", COPY);
 const PAGE: usize = 4096;
@@ -17,18 +17,11 @@ const OFFSETS: [usize; 3] = [0, 64, 2048];
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     pin(settings.cpus[0])?;
-    let progress = Progress::new("copy");
     let sizes: Vec<usize> = settings.sizes.iter().copied().filter(|&size| size >= PAGE).collect();
-    let mut figures = Vec::new();
-    for (index, &size) in sizes.iter().enumerate() {
-        let share = |within: f64| (index as f64 + within) / sizes.len() as f64;
-        let duration = settings.duration / sizes.len() as u32;
-        figures.extend(of_size(size, duration, |within| progress.show(share(within), &format!("{size} bytes")))?);
-    }
-    Ok(figures)
+    by_size("copy", &sizes, settings.duration, of_size)
 }
 
-fn of_size(size: usize, duration: Duration, mut progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+fn of_size(size: usize, duration: Duration, progress: &dyn Fn(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let banks = Banks::new(&place, size)?;
     let mut writer = place.options().capacity(size).create("long")?;

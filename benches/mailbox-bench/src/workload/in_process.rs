@@ -11,7 +11,7 @@ use crate::partner::pin;
 use crate::place::Place;
 use crate::report::Figure;
 use crate::workload::publish::{Banks, COPY, EXCHANGE, SHORT, Solo, exchanges, mailbox};
-use crate::workload::{Progress, Settings};
+use crate::workload::{Settings, by_size};
 
 /// Sizes of the values, which those crates must know when they are compiled.
 pub const SIZES: [usize; 3] = [32, 256, 4096];
@@ -20,17 +20,10 @@ const READ: &str = "one read of what is there";
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     pin(settings.cpus[0])?;
-    let progress = Progress::new("in-process");
-    let mut figures = Vec::new();
-    for (index, size) in SIZES.into_iter().enumerate() {
-        let share = |within: f64| (index as f64 + within) / SIZES.len() as f64;
-        let duration = settings.duration / SIZES.len() as u32;
-        figures.extend(of_size(size, duration, |within| progress.show(share(within), &format!("{size} bytes")))?);
-    }
-    Ok(figures)
+    by_size("in-process", &SIZES, settings.duration, of_size)
 }
 
-fn of_size(size: usize, duration: Duration, mut progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+fn of_size(size: usize, duration: Duration, progress: &dyn Fn(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let line = vec![b'x'; size];
     let banks = Banks::new(&place, size)?;

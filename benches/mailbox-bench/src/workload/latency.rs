@@ -1,6 +1,8 @@
 //! How long does it take a line to get to another process? A ping-pong, all of whose participants take turns with the
 //! bare flag on the same two processors.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use crate::Outcome;
@@ -8,10 +10,10 @@ use crate::block::{Series, measure, quantile};
 use crate::contender::{Contender, Side};
 use crate::floor::{Flags, Turns};
 use crate::partner::{Partner, pin, serve};
-use crate::peers::{ALL, Peer};
+use crate::peers::{Peer, named};
 use crate::place::Place;
 use crate::report::{Figure, Percentiles};
-use crate::workload::{Progress, Settings};
+use crate::workload::{Settings, by_size};
 
 const OPERATION: (&str, &str) = ("one hop, half of there and back", "a hop of a bare flag");
 /// Single exchanges timed, of each contender.
@@ -21,26 +23,15 @@ const FLAGS: usize = 0;
 const TURNS: usize = 1;
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
-    let progress = Progress::new("latency");
-    let mut figures = Vec::new();
-    for (index, &size) in settings.sizes.iter().enumerate() {
-        let what = format!("{size} bytes");
-        let share = |within: f64| (index as f64 + within) / settings.sizes.len() as f64;
-        figures.extend(of_size(settings, size, |within| progress.show(share(within), &what))?);
-    }
-    Ok(figures)
+    by_size("latency", &settings.sizes, settings.duration, |size, duration, progress| {
+        of_size(settings, size, duration, progress)
+    })
 }
 
-fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+fn of_size(settings: &Settings, size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let case = format!("{size} bytes");
-    let (mut peers, mut skipped) = (Vec::new(), Vec::new());
-    for peer in ALL.iter().filter(|peer| settings.wants(peer)) {
-        match peer.available(size) {
-            Ok(()) => peers.push(peer),
-            Err(why) => skipped.push(Figure::skipped("latency", peer.title, &case, why)),
-        }
-    }
+    let (peers, skipped) = settings.choose("latency", &case, |peer| peer.available(size));
     // Pinned before a peer starts threads of its own, which stay where they are then.
     pin(settings.cpus[0])?;
     let mut contenders = contenders(&place, Side::Here, size, &peers)?;
@@ -48,7 +39,6 @@ fn of_size(settings: &Settings, size: usize, progress: impl FnMut(f64)) -> Outco
     let arguments: Vec<&str> = [&*size_text].into_iter().chain(peers.iter().map(|peer| peer.name)).collect();
     let partner = Partner::start(settings, &place, "latency", &arguments)?;
 
-    let duration = settings.duration / settings.sizes.len() as u32;
     let mut exchange = |who: usize, times: u64| {
         partner.ask(who, times);
         contenders[who].bounce(times)
@@ -96,7 +86,7 @@ fn contenders(place: &Place, side: Side, size: usize, peers: &[&Peer]) -> Outcom
 /// The other end, in a process of its own.
 pub fn partner(place: &Place, arguments: &[String]) -> Outcome {
     let [size, names @ ..] = arguments else { return Err("a partner without a size".into()) };
-    let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
+    let peers = named(names);
     let mut contenders = contenders(place, Side::There, size.parse()?, &peers)?;
     serve(place, &mut contenders)
 }

@@ -18,8 +18,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;
 use crate::partner::pin;
-use crate::peers::Peer;
+use crate::peers::{ALL, Peer};
 use crate::place::Place;
+use crate::report::Figure;
 
 /// What a partner's process does for a workload: see [`Partner::start`](crate::partner::Partner::start).
 pub fn partner(arguments: &[String]) -> Outcome {
@@ -53,9 +54,26 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether this peer takes part: the mailbox and the limit always do.
-    pub fn wants(&self, peer: &Peer) -> bool {
-        self.peers.is_empty() || ["mailbox", "bare"].contains(&peer.name) || self.peers.iter().any(|n| n == peer.name)
+    /// The peers that take part, and a figure for each of those that cannot; the mailbox and the limit always are asked.
+    fn choose(
+        &self,
+        workload: &'static str,
+        case: &str,
+        can: impl Fn(&Peer) -> Result<(), String>,
+    ) -> (Vec<&'static Peer>, Vec<Figure>) {
+        let (mut peers, mut skipped) = (Vec::new(), Vec::new());
+        for peer in ALL.iter().filter(|peer| ["mailbox", "bare"].contains(&peer.name) || self.wants(peer.name)) {
+            match can(peer) {
+                Ok(()) => peers.push(peer),
+                Err(why) => skipped.push(Figure::skipped(workload, peer.title, case, why)),
+            }
+        }
+        (peers, skipped)
+    }
+
+    /// Whether this peer was asked for: by name, or because none was named.
+    fn wants(&self, name: &str) -> bool {
+        self.peers.is_empty() || self.peers.iter().any(|wanted| wanted == name)
     }
 }
 
@@ -80,4 +98,22 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// Measures size by size, each for its part of `duration`. `of_size` is given a size, how long it may take, and what
+/// to tell its progress to, as a share.
+fn by_size(
+    workload: &str,
+    sizes: &[usize],
+    duration: Duration,
+    mut of_size: impl FnMut(usize, Duration, &dyn Fn(f64)) -> Outcome<Vec<Figure>>,
+) -> Outcome<Vec<Figure>> {
+    let progress = Progress::new(workload);
+    let mut figures = Vec::new();
+    for (index, &size) in sizes.iter().enumerate() {
+        let share = |within: f64| (index as f64 + within) / sizes.len() as f64;
+        let show = |within: f64| progress.show(share(within), &format!("{size} bytes"));
+        figures.extend(of_size(size, duration / sizes.len() as u32, &show)?);
+    }
+    Ok(figures)
 }

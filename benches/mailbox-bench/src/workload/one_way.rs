@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::contender::{Channel, Contender, Side};
 use crate::floor::Flags;
 use crate::partner::{Partner, pin, serve};
-use crate::peers::{ALL, Peer};
+use crate::peers::{Peer, named};
 use crate::place::{Memory, Place};
 use crate::report::{Figure, Percentiles};
 use crate::workload::{Progress, Settings};
@@ -37,13 +37,7 @@ pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
 fn at(settings: &Settings, pace: u64, duration: Duration) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let case = format!("{pace} lines a second, 32 bytes");
-    let (mut peers, mut skipped) = (Vec::new(), Vec::new());
-    for peer in ALL.iter().filter(|peer| settings.wants(peer)) {
-        match peer.paced(SIZE) {
-            Ok(()) => peers.push(peer),
-            Err(why) => skipped.push(Figure::skipped("one-way", peer.title, &case, why)),
-        }
-    }
+    let (peers, skipped) = settings.choose("one-way", &case, |peer| peer.paced(SIZE));
     pin(settings.cpus[0])?;
     let mut flags = Flags::open(&place)?;
     let schedule = Schedule { pace, duration: duration / peers.len() as u32 };
@@ -92,7 +86,7 @@ fn contenders(place: &Place, side: Side, schedule: Schedule, peers: &[&Peer]) ->
 
 /// The readers, in a process of their own.
 pub fn partner(place: &Place, names: &[String]) -> Outcome {
-    let peers: Vec<&Peer> = names.iter().filter_map(|name| ALL.iter().find(|peer| peer.name == name)).collect();
+    let peers = named(names);
     let mut served: Vec<Box<dyn Contender>> = vec![Box::new(Flags::open(place)?)];
     served.extend(contenders(place, Side::There, Schedule::default(), &peers)?);
     serve(place, &mut served)

@@ -12,7 +12,7 @@ use crate::block::measure;
 use crate::partner::pin;
 use crate::place::{Memory, Place};
 use crate::report::Figure;
-use crate::workload::{Progress, Settings};
+use crate::workload::{Settings, by_size};
 
 const OPERATION: &str = "one publish, nobody waiting";
 pub const EXCHANGE: &str = "one `xchg`, which a publish needs";
@@ -22,17 +22,10 @@ pub const SHORT: usize = 64;
 
 pub fn run(settings: &Settings) -> Outcome<Vec<Figure>> {
     pin(settings.cpus[0])?;
-    let progress = Progress::new("publish");
-    let mut figures = Vec::new();
-    for (index, &size) in settings.sizes.iter().enumerate() {
-        let share = |within: f64| (index as f64 + within) / settings.sizes.len() as f64;
-        let duration = settings.duration / settings.sizes.len() as u32;
-        figures.extend(of_size(size, duration, |within| progress.show(share(within), &format!("{size} bytes")))?);
-    }
-    Ok(figures)
+    by_size("publish", &settings.sizes, settings.duration, of_size)
 }
 
-fn of_size(size: usize, duration: Duration, progress: impl FnMut(f64)) -> Outcome<Vec<Figure>> {
+fn of_size(size: usize, duration: Duration, progress: &dyn Fn(f64)) -> Outcome<Vec<Figure>> {
     let place = Place::new()?;
     let line = vec![b'x'; size];
     let banks = Banks::new(&place, size)?;

@@ -73,7 +73,7 @@ fn after(settings: &Settings, sleep: Duration) -> Outcome<Vec<Figure>> {
     let partner = Partner::start(settings, &place, "wake", &[])?;
     pin(settings.cpus[0])?;
     let mut figures = Vec::new();
-    let wants_event = settings.peers.is_empty() || settings.peers.iter().any(|name| name == "iceoryx2");
+    let wants_event = settings.wants("iceoryx2");
     for &(floor, ours, floor_title, our_title, operation) in PAIRS {
         if our_title == EVENT && !wants_event {
             continue;

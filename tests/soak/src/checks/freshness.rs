@@ -3,11 +3,9 @@
 //!
 //! Told of by the writer after its publish has returned, or by another reader after its read has: that may be earlier.
 
-use std::thread;
-use std::time::Duration;
-
 use shm_mailbox::Options;
 
+use crate::chase::{self, READS, STOP};
 use crate::check::{Check, Skip, Tally};
 use crate::common::{Child, NAME, Parent, Place, Role, Words, mix};
 
@@ -27,10 +25,8 @@ pub const ROLES: &[Role<'static>] = &[("fresh_writer", writer), ("fresh_reader",
 const READERS: usize = 3;
 const BATCH: u64 = 256;
 
-/// Shared words, each in a cache line of its own: set to end the round, reads made, the message whose publish has
-/// begun, the one whose publish has returned, and the newest that a reader has told of.
-const STOP: usize = 0;
-const READS: usize = 16;
+/// Shared words, each in a cache line of its own, after those of a chase: the message whose publish has begun, the one
+/// whose publish has returned, and the newest that a reader has told of.
 const BEGUN: usize = 32;
 const RETURNED: usize = 48;
 const TOLD: usize = 64;
@@ -103,21 +99,8 @@ fn round(reads: u64, banks: u32, largest: usize) -> Tally {
     let place = Place::new();
     let words = Words::new(place.dir());
     drop(place.options().banks(banks).capacity(largest).create(NAME).unwrap());
-    let mut writer = Child::start("fresh_writer", &place, &[&largest]);
-    let mut readers: Vec<_> = (0..READERS).map(|index| Child::start("fresh_reader", &place, &[&index])).collect();
-    while words.get(READS) < reads {
-        readers.iter_mut().chain([&mut writer]).for_each(Child::assert_alive);
-        thread::sleep(Duration::from_millis(2));
-    }
-    words.set(STOP, 1);
-
-    let mut tally = Tally::default();
-    tally.add("lines published", writer.hear_number());
-    for reader in &mut readers {
-        tally.add("lines read", reader.hear_number());
-        tally.add("lines told of before their publish returned", reader.hear_number());
-    }
-    readers.into_iter().chain([writer]).for_each(Child::end);
-    tally.done = words.get(READS);
-    tally
+    let writer = Child::start("fresh_writer", &place, &[&largest]);
+    let readers = (0..READERS).map(|index| Child::start("fresh_reader", &place, &[&index])).collect();
+    let is_enough = || words.get(READS) >= reads;
+    chase::until(is_enough, &words, writer, readers, "lines told of before their publish returned")
 }

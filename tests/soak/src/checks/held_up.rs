@@ -21,7 +21,7 @@ use nix::libc;
 use shm_mailbox::Options;
 
 use crate::check::{Check, Skip, Tally};
-use crate::common::{Child, NAME, Parent, Place, Role, Words};
+use crate::common::{Child, NAME, Parent, Place, Role, Words, read_lock};
 use crate::second_user::{become_other, open_to_others, possible};
 
 pub const C5: Check = Check {
@@ -67,7 +67,7 @@ fn locker(parent: &mut Parent) {
     while words.get(STOP) == 0 {
         let restart = words.get(SENT);
         let Ok(file) = File::open(&path) else { continue };
-        words.add(READ_LOCKS, u64::from(read_lock(&file)));
+        words.add(READ_LOCKS, u64::from(read_lock(&file).is_ok()));
         words.add(REFUSED, u64::from(refusals(&path, &file)));
         let flocked = Flock::lock(File::open(&path).unwrap(), FlockArg::LockExclusiveNonblock);
         words.add(FLOCKS, u64::from(flocked.is_ok()));
@@ -76,18 +76,6 @@ fn locker(parent: &mut Parent) {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-}
-
-fn read_lock(file: &File) -> bool {
-    let range = libc::flock {
-        l_type: libc::F_RDLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    // SAFETY: F_OFD_SETLK reads a flock, which outlives the call.
-    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) == 0 }
 }
 
 /// What is for those only who may write. How many of them were refused: all.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use shm_mailbox::Options;
 
+use crate::chase::{self, READS, STOP};
 use crate::check::{Check, Skip, Tally};
 use crate::common::{Child, NAME, Parent, Place, Role, Words, fill, is_line, mix};
 
@@ -39,10 +40,7 @@ const READERS: usize = 3;
 /// Reads between two looks at what the others did.
 const BATCH: u64 = 1024;
 
-/// Shared words, each in a cache line of its own: set to end the round, reads made, and the lengths that were seen, a
-/// bit each.
-const STOP: usize = 0;
-const READS: usize = 16;
+/// Shared words, after those of a chase: the lengths that were seen, a bit each.
 const LENGTHS: usize = 32;
 const LENGTH_WORDS: usize = ALL_LENGTHS / 64 + 1;
 
@@ -127,29 +125,15 @@ fn round(reads: u64, largest: usize, banks: u32, at_wrap: bool, salt: u64) -> Ta
     if at_wrap {
         raw.set_epoch(u32::MAX - 2);
     }
-    let mut writer = Child::start("torn_writer", &place, &[&largest, &salt]);
-    let mut readers: Vec<_> =
-        (0..READERS).map(|index| Child::start("torn_reader", &place, &[&largest, &salt, &index])).collect();
+    let writer = Child::start("torn_writer", &place, &[&largest, &salt]);
+    let readers = (0..READERS).map(|index| Child::start("torn_reader", &place, &[&largest, &salt, &index])).collect();
     let has_wrapped = || at_wrap && raw.epoch() < u32::MAX / 2;
     let lengths = || (0..LENGTH_WORDS).map(|at| words.get(LENGTHS + at).count_ones() as usize).sum::<usize>();
     let is_enough = || {
         let have_all_lengths = largest != ALL_LENGTHS || lengths() == ALL_LENGTHS + 1;
         words.get(READS) >= reads && have_all_lengths && has_wrapped() == at_wrap
     };
-    while !is_enough() {
-        readers.iter_mut().chain([&mut writer]).for_each(Child::assert_alive);
-        thread::sleep(Duration::from_millis(2));
-    }
-    words.set(STOP, 1);
-
-    let mut tally = Tally::default();
-    tally.add("lines published", writer.hear_number());
-    for reader in &mut readers {
-        tally.add("lines read", reader.hear_number());
-        tally.add("retries", reader.hear_number());
-    }
-    readers.into_iter().chain([writer]).for_each(Child::end);
-    tally.done = words.get(READS);
+    let mut tally = chase::until(is_enough, &words, writer, readers, "retries");
     tally.add("wraps of epoch", u64::from(has_wrapped()));
     tally
 }
