@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use nix::sys::epoll::Epoll;
 
+use crate::follower::{LONGEST_NAP, SLICE};
 use crate::name::Location;
 use crate::os::directory::Directory;
 use crate::os::fifo;
 use crate::os::poll::{PollSet, Watch};
 use crate::os::shm::Shared;
-use crate::reader::{LONGEST_NAP, SLICE};
 
 /// A descriptor that becomes readable when its reader may find something new.
 ///

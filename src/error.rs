@@ -128,6 +128,11 @@ impl Fault {
         Self { kind, detail: what.into(), source: Some(error) }
     }
 
+    /// A line of `length` bytes does not fit into memory.
+    pub fn no_memory(length: usize) -> Self {
+        Self::new(ErrorKind::Io, format!("no memory for a line of {length} bytes"))
+    }
+
     /// Says on which mailbox it happened, and what was attempted.
     pub fn of(self, attempt: &'static str, mailbox: PathBuf) -> Error {
         Error(Box::new(Inner { attempt, mailbox, fault: self }))

@@ -16,7 +16,7 @@ use crate::os::directory::{Directory, PERMISSIONS};
 use crate::os::lock;
 use crate::os::shm::Opened;
 use crate::protocol::seqlock::{self, Reading};
-use crate::reader::{self, WriterState};
+use crate::reader::WriterState;
 
 /// What can be said of a mailbox without being its reader or writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,11 +106,11 @@ fn inspect(location: &Location) -> std::result::Result<Info, Fault> {
     let shared = opened.map_to_read()?;
     let (number, time) = match seqlock::read_newest(&*shared, 0, true, &mut Vec::new(), &mut 0) {
         Reading::Line { number, time, .. } => (number, time),
-        Reading::Nothing | Reading::Unfinished if shared.is_lost() => return Err(reader::damaged(&shared)),
+        Reading::Nothing | Reading::Unfinished if shared.is_lost() => return Err(shared.damaged()),
         Reading::Nothing => (0, 0),
         Reading::Unfinished => (seqlock::announced(&*shared), 0),
-        Reading::Damaged => return Err(reader::damaged(&shared)),
-        Reading::NoRoom(length) => return Err(reader::no_memory(length)),
+        Reading::Damaged => return Err(shared.damaged()),
+        Reading::NoRoom(length) => return Err(Fault::no_memory(length)),
     };
     let writer = WriterState::from(lock::holder(&directory, &location.names.lock));
     Ok(Info {

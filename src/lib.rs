@@ -92,6 +92,7 @@
 
 mod doorbell;
 mod error;
+mod follower;
 mod inspect;
 mod layout;
 mod life_cycle;

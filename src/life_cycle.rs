@@ -31,7 +31,6 @@ use crate::os::lock::Lock;
 use crate::os::shm::{self, Fresh, Opened, Shared, random_bits};
 use crate::protocol::seqlock::{self, Reading, Slot};
 use crate::protocol::sync::{self, Ordering::Relaxed, Ordering::SeqCst};
-use crate::reader;
 
 /// Growth doubles the capacity, so that lines that get longer step by step do not make a file each; up to this, where
 /// memory matters more.
@@ -180,7 +179,7 @@ fn take_over(
     call_off_leaving(&shared, &bell);
     wake_all(&shared, &bell);
     if shared.is_lost() {
-        return Err(reader::damaged(&shared));
+        return Err(shared.damaged());
     }
     if asked > shared.geometry().capacity {
         let larger = grow(directory, location, asked, lock, &shared, &bell)?;
@@ -474,15 +473,15 @@ impl Content {
     fn of(shared: &Shared) -> Result<Self, Fault> {
         let mut bytes = Vec::new();
         match seqlock::read_newest(&**shared, 0, true, &mut bytes, &mut 0) {
-            Reading::Nothing | Reading::Unfinished if shared.is_lost() => Err(reader::damaged(shared)),
+            Reading::Nothing | Reading::Unfinished if shared.is_lost() => Err(shared.damaged()),
             Reading::Line { number, length, time } => {
                 bytes.truncate(length);
                 Ok(Self { number, line: Some((bytes, time)) })
             }
             Reading::Nothing => Ok(Self::EMPTY),
             Reading::Unfinished => Ok(Self { number: seqlock::announced(&**shared), line: None }),
-            Reading::Damaged => Err(reader::damaged(shared)),
-            Reading::NoRoom(length) => Err(reader::no_memory(length)),
+            Reading::Damaged => Err(shared.damaged()),
+            Reading::NoRoom(length) => Err(Fault::no_memory(length)),
         }
     }
 

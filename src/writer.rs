@@ -14,7 +14,6 @@ use crate::os::fork::Origin;
 use crate::os::futex;
 use crate::protocol::seqlock;
 use crate::protocol::sync::Ordering::Relaxed;
-use crate::reader::damaged;
 
 /// Every so many messages the writer looks whether its files still have their names.
 const CHECK_EVERY: u64 = 1024;
@@ -177,7 +176,7 @@ impl Writer {
             self.trouble = Some(life_cycle::removed());
             life_cycle::removed()
         } else if self.hold.shared.is_lost() {
-            damaged(&self.hold.shared)
+            self.hold.shared.damaged()
         } else if length > self.capacity {
             let capacity = self.capacity;
             let kind = ErrorKind::TooLong { length, capacity };

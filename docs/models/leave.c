@@ -1,5 +1,5 @@
 /* A file that loses its name, and the next one under it: growth, removal, a swept mailbox put back (`src/life_cycle.rs`:
-   `install`, `succeed`, `remove_name`, `call_off_leaving`, `keep`, `Content::put`; `src/reader.rs`: `look`, `leave`,
+   `install`, `succeed`, `remove_name`, `call_off_leaving`, `keep`, `Content::put`; `src/follower.rs`: `look`, `leave`,
    `attach`, `prepare_sleep`, `arm_doorbell`). Wanted: nobody waits on a file without a name, or beside a line; a read that
    begins after a line was published in the next file does not end in the old one; no reader goes back.
 

@@ -1,5 +1,5 @@
 /* A file that loses its name under readers that wait: growth, removal, a swept mailbox that is put back
-   (`src/life_cycle.rs`: `succeed`, `remove_name`, `Hold::keep`; `src/reader.rs`: `look`, `leave`, `prepare_sleep`,
+   (`src/life_cycle.rs`: `succeed`, `remove_name`, `Hold::keep`; `src/follower.rs`: `look`, `leave`, `prepare_sleep`,
    `arm_doorbell`).
 
    One file, its writer, READERS readers that sleep and POLLERS that poll the doorbell. The writer publishes MESSAGES

@@ -1,5 +1,5 @@
 /* No wake-up is lost: sleepers and pollers of one file, its writer, and others who wake (`src/protocol/eventcount.rs`;
-   `turn`, `prepare_sleep` and `arm_doorbell` in `src/reader.rs`; `publish_line` in `src/writer.rs`; `take_over` in
+   `turn`, `prepare_sleep` and `arm_doorbell` in `src/follower.rs`; `publish_line` in `src/writer.rs`; `take_over` in
    `src/life_cycle.rs`). The banks' content has no part in it.
 
    MESSAGES  how many the writer publishes; 1

@@ -378,6 +378,17 @@ impl Shared {
         self.mapping.maps.guarded.is_lost()
     }
 
+    /// What to say where its words contradict each other.
+    #[cold]
+    pub fn damaged(&self) -> Fault {
+        let why = if self.is_lost() {
+            "damaged: the file was cut short while it was in use; to start afresh, remove it"
+        } else {
+            "damaged: its banks contradict its header; to start afresh: mailbox rm"
+        };
+        Fault::new(ErrorKind::Damaged, why)
+    }
+
     /// Whether the file has lost its name: one system call, no look at the directory.
     pub fn has_lost_its_name(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
