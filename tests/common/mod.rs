@@ -181,6 +181,16 @@ pub struct Child {
 impl Child {
     /// Starts a process in the role `role`, with the directory of `place` as its `MAILBOX_DIR`.
     pub fn start(role: &'static str, place: &Place, arguments: &[&dyn std::fmt::Display]) -> Self {
+        Self::start_with(role, place, arguments, &[])
+    }
+
+    /// The same, with these variables in its environment too.
+    pub fn start_with(
+        role: &'static str,
+        place: &Place,
+        arguments: &[&dyn std::fmt::Display],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(LIMIT)).unwrap();
         let socket = theirs.as_raw_fd();
@@ -188,7 +198,11 @@ impl Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "child_entry", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env(SOCKET, socket.to_string()).env(ARGUMENTS, arguments.join(" "));
-        command.env("MAILBOX_DIR", place.dir()).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .env("MAILBOX_DIR", place.dir())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         // Ctrl-C is for us, who end it.
         command.process_group(0);
         // SAFETY: prctl and fcntl are system calls and nothing else, so allowed between fork and exec; the descriptor
