@@ -17,9 +17,9 @@ pub const D3: Check = Check {
     id: "D3",
     fault: "64 processes create, remove and open at once",
     unit: "storms",
-    ci: 100,
+    ci: 500,
     soak: 100_000,
-    turn: 100,
+    turn: 500,
     evidence: COUNTED.split_at(DISTURBED).0,
     run,
 };

@@ -17,16 +17,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shm_mailbox::{ErrorKind, Options, guard_against_truncation};
 
 use crate::check::{Check, Skip, Tally};
-use crate::common::{Child, LIMIT, NAME, Parent, Place, Role, Words, fill, is_line};
+use crate::common::{Child, LIMIT, NAME, Parent, Place, Role, Words, fill, is_line, mix};
 use crate::random::Random;
 
 pub const C3: Check = Check {
     id: "C3",
     fault: "truncated while mapped, with the guard",
     unit: "truncations",
-    ci: 200,
+    ci: 1_000,
     soak: 1_000_000,
-    turn: 200,
+    turn: 1_000,
     evidence: &["writers that said so", "readers that said so", "in the middle of a page", "lines read"],
     run,
 };
@@ -35,6 +35,8 @@ pub const ROLES: &[Role<'static>] = &[("cut_writer", writer), ("cut_reader", rea
 
 const CAPACITY: usize = 9000;
 const READERS: usize = 3;
+/// Groups at once: they mostly wait for slices to end.
+const AT_ONCE: u64 = 4;
 
 /// Shared words: the round, which is the salt of its lines; the one whose mailbox the writer has made; the one in which
 /// it has said that it is damaged; and of each reader, the newest of which it has read a line, times that it said that
@@ -120,6 +122,16 @@ fn reader(parent: &mut Parent) {
 }
 
 fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
+    let mut tally = Tally::default();
+    thread::scope(|scope| {
+        let groups = (0..AT_ONCE).map(|group| scope.spawn(move || cut(amount.div_ceil(AT_ONCE), mix(seed ^ group))));
+        groups.collect::<Vec<_>>().into_iter().for_each(|group| tally.merge(group.join().unwrap()));
+    });
+    Ok(tally)
+}
+
+/// Cuts one mailbox after the other under a group of readers.
+fn cut(amount: u64, seed: u64) -> Tally {
     let place = Place::new();
     let words = Words::new(place.dir());
     let mut random = Random::new(seed);
@@ -171,5 +183,5 @@ fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
         tally.add("readers that said so", of_reader(index, SAID));
         tally.add("lines read", of_reader(index, LINES));
     }
-    Ok(tally)
+    tally
 }
