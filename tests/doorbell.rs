@@ -4,6 +4,7 @@
 //! |---|---|
 //! | rung | by a line, by the end of the writer; every reader sees every line of an unhurried writer, and the last of any |
 //! | event | ready when made; taken by a `try_read` that returns nothing, and by nothing else |
+//! | watched | the bell that the name names now; before there is a mailbox, the directory that the path names now |
 //! | number | the same before there is a mailbox, through restart, growth, removal, re-creation, sweep |
 //! | fork | a child has an instance of its own under the same number |
 
@@ -18,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use shm_mailbox::{Options, Reader};
+use shm_mailbox::{Doorbell, Options, Reader};
 
 roles!(poller, publisher);
 
@@ -224,6 +225,69 @@ fn a_doorbell_outlives_what_is_behind_it_and_keeps_its_number() {
     // A handle outlives its reader, as a descriptor that is never taken for another.
     assert_eq!(nix::sys::stat::fstat(fd).unwrap().st_ino, inode);
     drop(doorbell);
+}
+
+/// Whether `act` makes `doorbell` ready at once, twenty times in a row: by itself, at the end of a slice, it would not.
+fn rings_each_time(reader: &mut Reader, doorbell: &Doorbell, mut act: impl FnMut()) -> bool {
+    (0..20).all(|_| {
+        drain(reader);
+        act();
+        is_ready(doorbell)
+    })
+}
+
+#[test]
+fn the_bell_that_has_the_name_now_is_watched() {
+    let place = Place::new();
+    let mut writer = place.options().create(NAME).unwrap();
+    let mut reader = place.options().open(NAME).unwrap();
+    let doorbell = reader.doorbell().unwrap();
+    for _ in 0..3 {
+        std::fs::remove_file(place.path("box.bell")).unwrap();
+        writer.check().unwrap();
+        // Found when a slice is over.
+        wait_until("the new bell rings", || {
+            wait_until_ready(&doorbell);
+            rings_each_time(&mut reader, &doorbell, || _ = writer.publish(b"").unwrap())
+        });
+    }
+}
+
+#[test]
+fn the_directory_that_has_the_name_now_is_watched() {
+    let place = Place::new();
+    let directory = place.path("its own");
+    let make = || std::fs::create_dir(&directory).unwrap();
+    make();
+    let mut reader = Options::new().dir(&directory).wait_for_mailbox(true).open(NAME).unwrap();
+    let doorbell = reader.doorbell().unwrap();
+    for round in 0..3 {
+        std::fs::remove_dir_all(&directory).unwrap();
+        make();
+        let mut names = 0;
+        wait_until("the new directory is watched", || {
+            wait_until_ready(&doorbell);
+            rings_each_time(&mut reader, &doorbell, || {
+                names += 1;
+                std::fs::write(directory.join(format!("{round} {names}")), "").unwrap();
+            })
+        });
+    }
+    Options::new().dir(&directory).create(NAME).unwrap().publish(b"here").unwrap();
+    assert!(is_ready(&doorbell));
+    assert_eq!(reader.try_read().unwrap().unwrap().bytes, b"here");
+}
+
+#[test]
+fn it_is_a_descriptor_by_every_trait() {
+    let place = Place::new();
+    drop(place.options().create(NAME).unwrap());
+    let doorbell = place.options().open(NAME).unwrap().doorbell().unwrap();
+    let number = doorbell.as_fd().as_raw_fd();
+    assert!(number > 2);
+    assert_eq!(doorbell.as_raw_fd(), number);
+    assert_eq!(doorbell.clone().as_raw_fd(), number, "a clone is the same descriptor");
+    assert_eq!(format!("{doorbell:?}"), format!("Doorbell({number})"));
 }
 
 #[test]
