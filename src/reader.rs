@@ -31,6 +31,7 @@ pub struct Reader {
     /// The line returned last, where the caller had no buffer for it; grows, never shrinks.
     buffer: Vec<u8>,
 }
+
 /// A line, in its reader's buffer, or in the caller's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -346,6 +347,7 @@ impl Reader {
         self.follower.path()
     }
 }
+
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")

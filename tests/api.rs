@@ -192,6 +192,19 @@ fn a_message_shows_its_bytes_escaped() {
     assert_eq!(format!("{message:?}"), r#"Message { number: 1, missed: 0, age: None, bytes: "a\\x00\\xff" }"#);
 }
 
+#[test]
+fn a_reader_and_a_writer_show_where_they_are() {
+    let place = Place::new();
+    let mut writer = place.options().create(NAME).unwrap();
+    let mut reader = place.options().open(NAME).unwrap();
+    (0..3).for_each(|_| _ = writer.publish(b"").unwrap());
+    assert_eq!(reader.read().unwrap().number, 3);
+    writer.publish(b"").unwrap();
+    let path = place.path(NAME);
+    assert_eq!(format!("{writer:?}"), format!("Writer {{ path: {path:?}, number: 4, .. }}"));
+    assert_eq!(format!("{reader:?}"), format!("Reader {{ path: {path:?}, number: 3, .. }}"));
+}
+
 // The caller's buffer. ------------------------------------------------------------------------------------------------
 
 #[test]

@@ -98,7 +98,9 @@ fn a_reader_of_a_bank_left_in_the_middle_finds_the_file_that_took_its_place() {
     let raw = place.raw();
     raw.put_u64(raw.bank(0), 3);
     let mut reader = place.options().open(NAME).unwrap();
+    assert_eq!(reader.retries(), 0);
     assert!(reader.read_timeout(Duration::from_millis(5)).unwrap().is_none());
+    assert!(reader.retries() > 1);
     sweep(&place);
     place.options().create(NAME).unwrap().publish(b"new").unwrap();
     assert_eq!(reader.read().unwrap().bytes, b"new");
