@@ -27,6 +27,7 @@ use nix::unistd::Pid;
 use shm_mailbox::Options;
 use tempfile::TempDir;
 
+pub mod at;
 pub mod trace;
 
 /// How long a test waits for what must come: long enough that only what never comes can fail it.
@@ -344,22 +345,6 @@ pub fn states(pid: Pid) -> Vec<char> {
 
 /// A mailbox's file, read and written by the offsets of `docs/protocol.md`, as nobody but a test does.
 pub struct Raw(File);
-
-/// Where the fields of the header are.
-pub mod at {
-    pub const MAGIC: u64 = 0;
-    pub const VERSION: u64 = 8;
-    pub const PAGE: u64 = 12;
-    pub const INSTANCE: u64 = 16;
-    pub const CAPACITY: u64 = 32;
-    pub const STRIDE: u64 = 40;
-    pub const BANKS: u64 = 48;
-    pub const LATEST: u64 = 128;
-    pub const LEAVING: u64 = 256;
-    pub const ALWAYS_WAKE: u64 = 260;
-    pub const WRITER_PID: u64 = 264;
-    pub const LOCK: u64 = 272;
-}
 
 impl Raw {
     pub fn open(path: &Path) -> Self {

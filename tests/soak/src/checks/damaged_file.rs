@@ -17,17 +17,21 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shm_mailbox::{Error, ErrorKind, Message, Options, Reader, Writer};
+use shm_mailbox::{Message, Options};
 
+use self::damaged::{OUTCOMES, Outcome, Shape, reads, what, writes};
 use crate::check::{Check, Skip, Tally};
 use crate::common::{Child, LIMIT, NAME, Parent, Place, Role, Words, at, mix};
 use crate::random::Random;
+
+#[path = "../../../common/damaged.rs"]
+mod damaged;
 
 pub const C1: Check = Check {
     id: "C1",
     fault: "damaged file",
     unit: "damaged files",
-    ci: 250_000,
+    ci: 1_000_000,
     soak: 1_000_000_000,
     turn: 250_000,
     evidence: &COUNTED,
@@ -36,27 +40,15 @@ pub const C1: Check = Check {
 
 pub const ROLES: &[Role<'static>] = &[("spoiler", spoiler)];
 
-/// What the files came to, each once for a reader, and once more if a writer tried it.
-const COUNTED: [&str; 9] = [
-    "single bits flipped",
-    "lengths",
-    "not a mailbox",
-    "of another layout",
-    "damaged",
-    "lines read",
-    "nothing read",
-    "taken by a writer",
-    "refused to a writer",
-];
+/// How many of the files were made by turns, and what all came to.
+const COUNTED: [&str; 9] = {
+    let [foreign, layout, damaged, lines, nothing, taken, refused] = OUTCOMES;
+    ["single bits flipped", "lengths", foreign, layout, damaged, lines, nothing, taken, refused]
+};
 const FLIPPED: usize = 0;
 const LENGTHS: usize = 1;
-const FOREIGN: usize = 2;
-const LAYOUT: usize = 3;
-const DAMAGED: usize = 4;
-const LINES: usize = 5;
-const NOTHING: usize = 6;
-const TAKEN: usize = 7;
-const REFUSED: usize = 8;
+/// Where the outcomes begin.
+const FIRST: usize = 2;
 
 const CAPACITY: usize = 64;
 const BANKS: [u32; 4] = [1, 2, 4, 8];
@@ -251,44 +243,45 @@ impl Specimen {
             early = None;
             self.file.set_len(spoilt.len() as u64).unwrap();
         }
-        let capacity = match self.options.open(NAME) {
-            Ok(mut reader) => {
-                let capacity = u64::from_le_bytes(spoilt[32..40].try_into().unwrap()) as usize;
-                count(match reads(&mut reader, capacity) {
-                    Ok(0) => NOTHING,
-                    Ok(_) => LINES,
-                    Err(error) => what(&error),
-                });
+        let shape = Shape::of(spoilt, spoilt.len() as u64);
+        let in_file = |at: u64, length: usize| spoilt[at as usize..][..length].to_vec();
+        let mut opened = self.options.open(NAME);
+        match (&mut opened, shape) {
+            (Ok(reader), Ok(shape)) => {
+                let is_possible = |message: Message<'_>| shape.check(&message, in_file);
+                count(FIRST + Outcome::of(reads(reader, is_possible)) as usize);
                 if is_more {
                     _ = reader.doorbell().unwrap();
-                    _ = reads(&mut reader, capacity);
+                    _ = reads(reader, is_possible);
                 }
-                Some(capacity)
             }
-            Err(error) => {
-                count(what(&error));
-                None
+            (Err(error), Err(expected)) => {
+                assert_eq!(what(error), expected, "{error}");
+                count(FIRST + expected as usize);
             }
-        };
+            (opened, expected) => panic!("{opened:?}, where it must be {expected:?}"),
+        }
         if is_more {
             if let Some(mut early) = early {
-                _ = reads(&mut early, CAPACITY);
+                let shape = Shape::claimed(&self.good);
+                _ = reads(&mut early, |message| shape.check(&message, in_file));
             }
             _ = self.options.inspect(NAME);
             let is_listed = !self.options.list().unwrap().is_empty();
-            assert!(is_listed || capacity.is_none(), "one that can be opened is listed");
+            assert!(is_listed || shape.is_err(), "one that can be opened is listed");
         }
         if nth.is_multiple_of(WRITER_EVERY) {
             match self.options.clone().capacity(1).create(NAME) {
                 Ok(writer) => {
-                    writes(writer, capacity.expect("who may write may read"));
-                    count(TAKEN);
+                    let capacity = shape.expect("who may write may read").capacity;
+                    writes(writer, capacity as usize, &mut opened.expect("as the shape says"));
+                    count(FIRST + Outcome::Taken as usize);
                     self.make_anew();
                     return;
                 }
                 Err(error) => {
                     _ = what(&error);
-                    count(REFUSED);
+                    count(FIRST + Outcome::Refused as usize);
                 }
             }
         }
@@ -310,47 +303,6 @@ fn stretch(bytes: usize, random: &mut Random) -> (usize, usize) {
     let start = random.below(end as u64) as usize;
     let length = 1 + random.below(64.min(end - start) as u64) as usize;
     (start, length)
-}
-
-/// What kind of file it is, by an error that a damaged file may cause.
-#[track_caller]
-fn what(error: &Error) -> usize {
-    match error.kind() {
-        ErrorKind::NotAMailbox => FOREIGN,
-        ErrorKind::UnsupportedLayout => LAYOUT,
-        ErrorKind::Damaged => DAMAGED,
-        other => panic!("a damaged file is {other:?}: {error}"),
-    }
-}
-
-/// Every call ends, and what it returns is possible. How many lines there were.
-fn reads(reader: &mut Reader, capacity: usize) -> Result<u64, Error> {
-    let is_possible = |message: Option<Message<'_>>| {
-        let length = message.map_or(0, |message| message.bytes.len());
-        assert!(length <= capacity, "{length} bytes of {capacity}");
-        u64::from(message.is_some())
-    };
-    let first = reader.try_read().map(is_possible);
-    let again = reader.latest().map(is_possible);
-    let waited = reader.read_timeout(Duration::ZERO).map(is_possible);
-    Ok(first? + again? + waited?)
-}
-
-/// A writer goes on with it as with any other.
-fn writes(mut writer: Writer, capacity: usize) {
-    assert_eq!(writer.capacity(), capacity);
-    let path = writer.path();
-    let line = vec![b'x'; capacity];
-    for _ in 0..2 {
-        let number = writer.number() + 1;
-        assert_eq!(writer.publish(&line).unwrap(), number);
-        let mut reader = Options::new().open(&path).unwrap();
-        let message = reader.try_read().unwrap().expect("just published");
-        assert_eq!((message.number, message.bytes), (number, &line[..]));
-    }
-    writer.grow(capacity + 1).unwrap();
-    writer.publish(b"!").unwrap();
-    assert_eq!(Options::new().open(&path).unwrap().read().unwrap().bytes, b"!");
 }
 
 fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
