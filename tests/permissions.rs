@@ -21,13 +21,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::trace::Traced;
-use common::{Child, LIMIT, NAME, Parent, Place, Words, at, is_root, read_lock, skip};
+use common::{Child, LIMIT, NAME, Parent, Place, Words, at, is_root, read_lock, skip, woken_and_not_timed_out};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, SFlag, mknod, umask};
 use nix::unistd::{Gid, Pid, Uid, gettid, mkfifo, setgroups, setresgid, setresuid};
 use shm_mailbox::{ErrorKind, Options, Reader, WriterState};
 
@@ -253,6 +253,49 @@ fn another_user_asleep_costs_the_writer_nothing() {
     readers.into_iter().for_each(Child::kill);
     assert!(wait_page() == before);
     assert_eq!(writer.publish(b"").unwrap(), 21);
+}
+
+/// One that the writer does not wake looks every few milliseconds, and one that it wakes sleeps.
+#[test]
+fn another_user_looks_now_and_then_or_sleeps_until_it_is_woken() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    for always_wake in [false, true] {
+        let place = Place::new();
+        open_to_others(&place);
+        let mut writer = place.options().mode(0o644).always_wake(always_wake).create(NAME).unwrap();
+        let mut reader = Child::start("follower", &place, &[]);
+        reader.expect("ready");
+        woken_and_not_timed_out(|| {
+            let rounds = (0..30).map(|round| {
+                reader.wait_until_asleep();
+                std::thread::sleep(Duration::from_millis(round % 20));
+                let published = Instant::now();
+                writer.publish(b"a").unwrap();
+                reader.expect("a");
+                published.elapsed()
+            });
+            rounds.collect()
+        });
+        let before = sleeps(reader.pid());
+        std::thread::sleep(Duration::from_millis(500));
+        // A slice at a time, or naps of ten milliseconds; on a busy machine fewer.
+        let slept = sleeps(reader.pid()) - before;
+        assert!(slept < if always_wake { 25 } else { 200 }, "{slept} times in half a second, {always_wake}");
+    }
+}
+
+/// How often the threads of a process went to sleep.
+fn sleeps(pid: Pid) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks
+        .map(|task| {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+            count.trim().parse::<u64>().unwrap()
+        })
+        .sum()
 }
 
 #[test]
@@ -496,6 +539,14 @@ fn commoner(parent: &mut Parent) {
     let options = Options::new().dir(directory());
     options.create(NAME).unwrap().publish(b"a").unwrap();
     assert_eq!(options.open(NAME).unwrap().read().unwrap().bytes, b"a");
+    // Of one who has no directory: neither to be made for that user nor an error to wait for.
+    // SAFETY: of this process only this thread does anything; the other waits for it.
+    unsafe { std::env::remove_var("MAILBOX_DIR") };
+    let nobodys = Options::new().owner(2_000_000_000 + std::process::id());
+    assert_eq!(nobodys.open(NAME).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(nobodys.create(NAME).unwrap_err().kind(), ErrorKind::NotFound);
+    let mut waiting = nobodys.wait_for_mailbox(true).open(NAME).unwrap();
+    assert!(waiting.read_timeout(Duration::from_millis(5)).unwrap().is_none());
     parent.say("read");
 }
 
@@ -755,14 +806,20 @@ fn another_kind_of_file_is_refused_and_left_alone() {
     mkfifo(&place.path("fifo"), Mode::S_IRUSR).unwrap();
     fs::create_dir(place.path("directory")).unwrap();
     let _socket = UnixListener::bind(place.path("socket")).unwrap();
+    let mut kinds = vec![
+        ("link", "a symbolic link"),
+        ("dangling", "a symbolic link"),
+        ("fifo", "a FIFO"),
+        ("directory", "a directory"),
+        ("socket", "a socket"),
+    ];
+    if is_root() {
+        let null = fs::metadata("/dev/null").unwrap().rdev();
+        mknod(&place.path("device"), SFlag::S_IFCHR, Mode::S_IRUSR, null).unwrap();
+        kinds.push(("device", "a device"));
+    }
     let before = place.entries();
-    for (name, text) in [
-        ("link", "symbolic link"),
-        ("dangling", "symbolic link"),
-        ("fifo", "FIFO"),
-        ("directory", "directory"),
-        ("socket", "socket"),
-    ] {
+    for (name, text) in kinds {
         untrusted(&place, name, ErrorKind::NotAMailbox, text);
         assert_eq!(place.options().remove(name, true).unwrap_err().kind(), ErrorKind::NotAMailbox);
     }
@@ -799,7 +856,8 @@ fn companions_of_another_kind_are_refused_by_writers_and_do_no_harm_to_readers()
             plant(&place.path(companion));
             let error = place.options().create(NAME).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Untrusted, "{companion}, {what}: {error}");
-            assert!(error.to_string().contains(companion), "{companion}, {what}: {error}");
+            let (is, text) = (&what[..what.find(" to what").unwrap_or(what.len())], error.to_string());
+            assert!(text.contains(companion) && text.contains(is), "{companion}, {what}: {error}");
             let entries = place.entries();
             let error = place.options().remove(NAME, true).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Untrusted, "{companion}, {what}: {error}");
