@@ -468,6 +468,20 @@ fn root_in_another_users_directory_makes_that_users_files() {
 /// The user whose directory it is puts a link where root is about to make a file, so that root changes what the link
 /// leads to.
 #[test]
+fn a_file_has_its_makers_group_and_not_its_directorys() {
+    if !is_root() {
+        return skip("only root can give a directory to a group that it is not in");
+    }
+    let place = Place::new();
+    chown(place.dir(), None, Some(OTHER)).unwrap();
+    drop(place.options().create(NAME).unwrap());
+    for name in ["box", "box.bell", "box.lock"] {
+        let metadata = fs::metadata(place.path(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (0, nix::unistd::getegid().as_raw()), "{name}");
+    }
+}
+
+#[test]
 fn root_in_another_users_directory_follows_no_link() {
     if !is_root() {
         return skip("only root can give files away");
@@ -577,6 +591,10 @@ fn a_users_own_directory_is_closed_until_a_mailbox_in_it_is_for_others() {
         assert_eq!(state(), Some((uid, directory_mode)), "{mode:o}");
         assert_eq!(fs::metadata(own.0.join(name)).unwrap().uid(), uid);
     }
+    // One that its group may pass already.
+    fs::set_permissions(&own.0, fs::Permissions::from_mode(0o710)).unwrap();
+    drop(options.clone().mode(0o644).create("d").unwrap());
+    assert_eq!(state(), Some((uid, 0o711)));
     // What others have put there meanwhile.
     fs::remove_dir_all(&own.0).unwrap();
     let place = Place::new();
