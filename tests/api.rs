@@ -12,10 +12,11 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{NAME, Place, wait_until};
+use common::{NAME, Place, at, wait_until};
 use shm_mailbox::{ErrorKind, Options, Timestamp, Writer, WriterState};
 
 // Lines. --------------------------------------------------------------------------------------------------------------
@@ -451,6 +452,11 @@ fn a_mailbox_that_exists_keeps_what_it_is() {
     assert_eq!(info.writer_pid, Some(std::process::id()));
     drop(writer);
 
+    let file = || std::fs::metadata(place.path(NAME)).unwrap().ino();
+    let before = file();
+    drop(place.options().capacity(1000).create(NAME).unwrap());
+    assert_eq!(file(), before, "as large as it was asked for: no new file");
+
     let mut reader = place.options().open(NAME).unwrap();
     let writer = place.options().capacity(1001).create(NAME).unwrap();
     assert_eq!(writer.capacity(), 2000, "larger, and at least doubled");
@@ -467,6 +473,9 @@ fn one_writer_at_a_time() {
     let error = place.options().create(NAME).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    place.raw().put_u32(at::WRITER_PID, 0);
+    let error = place.options().create(NAME).unwrap_err().to_string();
+    assert!(error.contains("another writer") && !error.contains("process"), "one that has not said who it is: {error}");
     assert_eq!(place.options().remove(NAME, false).unwrap_err().kind(), ErrorKind::Busy);
     drop(writer);
     place.options().create(NAME).unwrap();

@@ -426,6 +426,53 @@ fn a_swept_directory_made_again_is_found_by_all() {
 }
 
 #[test]
+fn a_file_that_was_moved_away_is_put_back_within_a_second() {
+    // Nothing is removed, so that only a look at the names tells; the last one is the directory itself.
+    let outer = Place::new();
+    let moved = ["box", "box.bell", "box.lock", ""].map(|file| {
+        let path = outer.path(&format!("of {file}"));
+        fs::create_dir(&path).unwrap();
+        let options = Options::new().dir(&path);
+        let mut writer = options.create(NAME).unwrap();
+        writer.publish(b"line").unwrap();
+        let aside = outer.path(&format!("aside of {file}"));
+        fs::rename(path.join(file), &aside).unwrap();
+        if file.is_empty() {
+            fs::create_dir(&path).unwrap();
+        }
+        (file, options, writer, path)
+    });
+    thread::sleep(Duration::from_millis(1010));
+    for (file, options, mut writer, path) in moved {
+        writer.check().unwrap();
+        FILES.iter().for_each(|name| assert!(path.join(name).exists(), "{name}, of which {file:?} was moved"));
+        assert_eq!(writer.publish(b"next").unwrap(), 2, "{file:?}");
+        assert_eq!(options.open(NAME).unwrap().read().unwrap().bytes, b"next", "{file:?}");
+        assert_eq!(options.create(NAME).unwrap_err().kind(), ErrorKind::Busy, "{file:?}");
+        let file = || fs::metadata(path.join(NAME)).unwrap().ino();
+        let before = file();
+        writer.check().unwrap();
+        assert_eq!(file(), before, "put back once");
+    }
+}
+
+#[test]
+fn a_sleeper_finds_what_took_the_place_of_a_swept_mailbox() {
+    let place = Place::new();
+    let mut listener = Child::start("listener", &place, &[]);
+    for round in 0..5 {
+        let mut writer = place.options().create(NAME).unwrap();
+        writer.publish(b"line").unwrap();
+        listener.expect("1 0 'line'");
+        drop(writer);
+        listener.wait_until_asleep();
+        // Nobody tells it; now and then it has been looking at an old file for longer than a slice.
+        thread::sleep(Duration::from_millis(60 * round));
+        sweep(&place);
+    }
+}
+
+#[test]
 fn a_writer_started_after_a_sweep_begins_anew_and_the_old_one_ends() {
     let place = Place::new();
     let mut first = place.options().create(NAME).unwrap();

@@ -95,6 +95,24 @@ fn masked(parent: &mut Parent) {
 }
 
 #[test]
+fn a_lock_made_anew_has_the_mode_that_the_first_one_had() {
+    for (asked, companions) in [(0o600, 0o600), (0o640, 0o600), (0o660, 0o660)] {
+        let place = Place::new();
+        drop(place.options().mode(asked).create(NAME).unwrap());
+        for companion in ["box.lock", "box.bell"] {
+            assert_eq!(mode(&place, companion), companions, "{companion} of {asked:o}");
+            fs::remove_file(place.path(companion)).unwrap();
+        }
+        let mut writer = place.options().create(NAME).unwrap();
+        let modes = || ["box", "box.lock", "box.bell"].map(|name| mode(&place, name));
+        assert_eq!(modes(), [asked, companions, companions], "by the next writer");
+        ["box.lock", "box.bell"].iter().for_each(|name| fs::remove_file(place.path(name)).unwrap());
+        writer.check().unwrap();
+        assert_eq!(modes(), [asked, companions, companions], "by the same");
+    }
+}
+
+#[test]
 fn another_mode_than_the_one_that_is_there_is_an_error() {
     let place = Place::new();
     drop(place.options().mode(0o640).create(NAME).unwrap());
@@ -590,6 +608,17 @@ fn a_users_own_directory_is_closed_until_a_mailbox_in_it_is_for_others() {
         drop(options.clone().mode(mode).create(name).unwrap());
         assert_eq!(state(), Some((uid, directory_mode)), "{mode:o}");
         assert_eq!(fs::metadata(own.0.join(name)).unwrap().uid(), uid);
+    }
+    // And so for the writers that come later, and for one that has to put back everything.
+    for (name, mode, directory_mode) in [("a", 0o600, 0o700), ("b", 0o640, 0o711)] {
+        drop(options.clone().mode(mode).create(name).unwrap());
+        fs::set_permissions(&own.0, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut writer = options.create(name).unwrap();
+        assert_eq!(state(), Some((uid, directory_mode)), "{mode:o}");
+        fs::remove_dir_all(&own.0).unwrap();
+        writer.check().unwrap();
+        assert_eq!(state(), Some((uid, directory_mode)), "{mode:o}");
+        assert_eq!(fs::metadata(own.0.join(name)).unwrap().mode() & 0o7777, mode);
     }
     // One that its group may pass already.
     fs::set_permissions(&own.0, fs::Permissions::from_mode(0o710)).unwrap();
