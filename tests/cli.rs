@@ -1018,6 +1018,11 @@ fn directories() {
     // Trusting somebody does not lead elsewhere.
     place.run(&["put", "trusting", "x", "--owner", "0"]).exits(0);
     assert!(place.path("trusting").exists());
+    // None is named by an empty word.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailbox"));
+    let output = command.args(["stat", "trusting, and not there"]).env("MAILBOX_DIR", "").output().unwrap();
+    let own = format!("/dev/shm/mailbox-{}/trusting, and not there", nix::unistd::geteuid());
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&own), "{output:?}");
     // `--dir` goes before MAILBOX_DIR, a path before both.
     fs::create_dir(missing).unwrap();
     place.run(&["put", "--dir", missing, "n", "x"]).exits(0);

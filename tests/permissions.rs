@@ -229,7 +229,7 @@ fn stranger(parent: &mut Parent) {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     }
     assert!(options.open("private").unwrap_err().to_string().contains("--mode 0644"));
-    assert!(options.create("readable").unwrap_err().to_string().contains("it can be read, not written"));
+    assert!(options.create("readable").unwrap_err().to_string().contains("has mode 0644: it can be read, not written"));
     let info = options.inspect("readable").unwrap();
     assert_eq!((info.number, info.mode, info.uid, info.writer), (1, 0o644, 0, WriterState::Unknown));
     assert_eq!(options.list().unwrap_err().kind(), ErrorKind::PermissionDenied);
@@ -279,11 +279,11 @@ fn another_user_looks_now_and_then_or_sleeps_until_it_is_woken() {
     if !is_root() {
         return skip("only root can become another user");
     }
-    for always_wake in [false, true] {
+    for (role, always_wake) in [("follower", false), ("follower", true), ("poller", false)] {
         let place = Place::new();
         open_to_others(&place);
         let mut writer = place.options().mode(0o644).always_wake(always_wake).create(NAME).unwrap();
-        let mut reader = Child::start("follower", &place, &[]);
+        let mut reader = Child::start(role, &place, &[]);
         reader.expect("ready");
         woken_and_not_timed_out(|| {
             let rounds = (0..30).map(|round| {
@@ -300,7 +300,7 @@ fn another_user_looks_now_and_then_or_sleeps_until_it_is_woken() {
         std::thread::sleep(Duration::from_millis(500));
         // A slice at a time, or naps of ten milliseconds; on a busy machine fewer.
         let slept = sleeps(reader.pid()) - before;
-        assert!(slept < if always_wake { 25 } else { 200 }, "{slept} times in half a second, {always_wake}");
+        assert!(slept < if always_wake { 25 } else { 200 }, "{role}, {always_wake}: {slept} times");
     }
 }
 
