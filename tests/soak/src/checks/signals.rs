@@ -1,7 +1,8 @@
 //! D5: signals by the thousand do not make timed waits late or early, and no wait goes by a clock that can be set.
 //!
-//! How late a wait is, on a busy machine, is told beside bare sleeps in the same process under the same signals. Which
-//! clock it goes by is told by the arguments of its system calls, which ptrace shows.
+//! How late a wait is, on a busy machine, is told beside bare sleeps in the same process under the same signals; and as
+//! chance decides which of the two such a machine holds up, it counts when it happens three times in a row. Which clock
+//! it goes by is told by the arguments of its system calls, which ptrace shows.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -34,6 +35,8 @@ const PROCESSES: u64 = 4;
 const INTERVAL: i64 = 100;
 /// How late one wait in a thousand may be, beyond the bare sleeps.
 const LATE: Duration = Duration::from_millis(5);
+/// So many times in a row, it is not the machine's doing.
+const TRIES: u64 = 3;
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
@@ -151,6 +154,19 @@ fn follow_waits() -> Result<u64, Skip> {
 fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
     let mut tally = Tally::default();
     tally.add("system calls that wait", follow_waits()?);
+    let mut tries = 0;
+    loop {
+        let (wait, sleep) = storm(amount, mix(seed.wrapping_add(tries)), &mut tally);
+        if wait <= sleep + LATE {
+            return Ok(tally);
+        }
+        tries += 1;
+        assert!(tries < TRIES, "one wait in a thousand is {wait:?} late or more, one bare sleep {sleep:?}");
+    }
+}
+
+/// Many waits, and how late one of a thousand is, and one of a thousand bare sleeps.
+fn storm(amount: u64, seed: u64, tally: &mut Tally) -> (Duration, Duration) {
     let place = Place::new();
     let _writer = place.options().create(NAME).unwrap();
     let times = amount.div_ceil(PROCESSES);
@@ -171,11 +187,9 @@ fn run(amount: u64, seed: u64) -> Result<Tally, Skip> {
         tally.add("signals", patient.hear_number());
     }
     patients.into_iter().for_each(Child::end);
-    tally.done = waits.len() as u64;
+    tally.done += waits.len() as u64;
     tally.add("timed waits without a mailbox", times);
-    let (wait, sleep) = (late_in_a_thousand(waits), late_in_a_thousand(sleeps));
-    assert!(wait <= sleep + LATE, "one wait in a thousand is {wait:?} late or more, one bare sleep {sleep:?}");
-    Ok(tally)
+    (late_in_a_thousand(waits), late_in_a_thousand(sleeps))
 }
 
 /// How late one of a thousand is.
