@@ -476,7 +476,9 @@ fn one_writer_at_a_time() {
     place.raw().put_u32(at::WRITER_PID, 0);
     let error = place.options().create(NAME).unwrap_err().to_string();
     assert!(error.contains("another writer") && !error.contains("process"), "one that has not said who it is: {error}");
-    assert_eq!(place.options().remove(NAME, false).unwrap_err().kind(), ErrorKind::Busy);
+    let error = place.options().remove(NAME, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.to_string().contains("it has a live writer; with --force"), "{error}");
     drop(writer);
     place.options().create(NAME).unwrap();
 }

@@ -101,10 +101,14 @@ fn one_bank_that_was_left_unfinished_grows_without_a_line() {
     let raw = place.raw();
     raw.put_u64(raw.bank(0), 3);
     let mut late = place.options().open(NAME).unwrap();
-    let mut writer = place.options().capacity(100).create(NAME).unwrap();
+    let writer = place.options().capacity(100).create(NAME).unwrap();
     assert_eq!((writer.number(), writer.capacity()), (1, 100));
     assert!(late.latest().unwrap().is_none());
     assert!(place.options().open(NAME).unwrap().try_read().unwrap().is_none());
+    // Not even a writer that comes before there is a line begins again.
+    drop(writer);
+    let mut writer = place.options().create(NAME).unwrap();
+    assert_eq!((writer.number(), writer.capacity()), (1, 100));
     assert_eq!(writer.publish(&[b'x'; 100]).unwrap(), 2);
     assert_eq!((late.read().unwrap().number, late.latest().unwrap().unwrap().bytes.len()), (2, 100));
 }
@@ -365,7 +369,15 @@ fn an_idle_writer_puts_back_each_file_when_it_is_asked_to_check() {
     writer.publish(b"line").unwrap();
     let before = instance(&place);
     writer.check().unwrap();
-    for lost in [&["box"][..], &["box.bell"], &["box.lock"], &["box", "box.lock"], &["box.bell", "box.lock"], &FILES] {
+    for lost in [
+        &["box"][..],
+        &["box.bell"],
+        &["box.lock"],
+        &["box", "box.lock"],
+        &["box.bell", "box.lock"],
+        &FILES,
+        &["box.lock"],
+    ] {
         for name in lost {
             fs::remove_file(place.path(name)).unwrap();
         }
@@ -427,33 +439,65 @@ fn a_swept_directory_made_again_is_found_by_all() {
 
 #[test]
 fn a_file_that_was_moved_away_is_put_back_within_a_second() {
-    // Nothing is removed, so that only a look at the names tells; the last one is the directory itself.
+    // Nothing is removed, so that only a look at the names tells; the last one is the directory itself. It is looked at
+    // by a check, by a line that carries a time, and by one that has somebody to wake.
+    type Look = fn(&mut Writer) -> shm_mailbox::Result<()>;
+    let looks: [(&str, bool, Look); 3] = [
+        ("check", false, Writer::check),
+        ("line with a time", true, |writer| writer.publish(b"told").map(drop)),
+        ("line for a sleeper", false, |writer| writer.publish(b"told").map(drop)),
+    ];
     let outer = Place::new();
-    let moved = ["box", "box.bell", "box.lock", ""].map(|file| {
-        let path = outer.path(&format!("of {file}"));
-        fs::create_dir(&path).unwrap();
-        let options = Options::new().dir(&path);
-        let mut writer = options.create(NAME).unwrap();
-        writer.publish(b"line").unwrap();
-        let aside = outer.path(&format!("aside of {file}"));
-        fs::rename(path.join(file), &aside).unwrap();
-        if file.is_empty() {
+    let mut moved = Vec::new();
+    for (how, timestamps, look) in looks {
+        for file in ["box", "box.bell", "box.lock", ""] {
+            let what = format!("'{file}', {how}");
+            let path = outer.path(&what);
             fs::create_dir(&path).unwrap();
+            let options = Options::new().dir(&path);
+            let mut writer = options.clone().timestamps(timestamps).create(NAME).unwrap();
+            writer.publish(b"line").unwrap();
+            if how == "line for a sleeper" {
+                let raw = Raw::open(&path.join(NAME));
+                raw.put_u32(raw.page(), 1);
+            }
+            fs::rename(path.join(file), outer.path(&format!("aside: {what}"))).unwrap();
+            if file.is_empty() {
+                fs::create_dir(&path).unwrap();
+            }
+            moved.push((what, options, writer, path, look));
         }
-        (file, options, writer, path)
-    });
+    }
     thread::sleep(Duration::from_millis(1010));
-    for (file, options, mut writer, path) in moved {
-        writer.check().unwrap();
-        FILES.iter().for_each(|name| assert!(path.join(name).exists(), "{name}, of which {file:?} was moved"));
-        assert_eq!(writer.publish(b"next").unwrap(), 2, "{file:?}");
-        assert_eq!(options.open(NAME).unwrap().read().unwrap().bytes, b"next", "{file:?}");
-        assert_eq!(options.create(NAME).unwrap_err().kind(), ErrorKind::Busy, "{file:?}");
+    for (what, options, mut writer, path, look) in moved {
+        look(&mut writer).unwrap();
+        FILES.iter().for_each(|name| assert!(path.join(name).exists(), "{name}: {what}"));
+        let number = writer.publish(b"next").unwrap();
+        let mut reader = options.open(NAME).unwrap();
+        let message = reader.read().unwrap();
+        assert_eq!((message.number, message.bytes), (number, &b"next"[..]), "{what}");
+        assert_eq!(options.create(NAME).unwrap_err().kind(), ErrorKind::Busy, "{what}");
         let file = || fs::metadata(path.join(NAME)).unwrap().ino();
         let before = file();
         writer.check().unwrap();
-        assert_eq!(file(), before, "put back once");
+        assert_eq!(file(), before, "put back once: {what}");
     }
+}
+
+#[test]
+fn a_writer_takes_over_what_took_the_place_of_its_file() {
+    let place = Place::new();
+    let mut writer = place.options().mode(0o640).capacity(1000).create(NAME).unwrap();
+    writer.publish(b"ours").unwrap();
+    place.options().mode(0o600).capacity(10).create("other").unwrap().publish(b"theirs").unwrap();
+    fs::rename(place.path("other"), place.path(NAME)).unwrap();
+    writer.check().unwrap();
+    assert_eq!((writer.number(), writer.capacity()), (1, 10), "as it is, whatever was asked for before");
+    assert_eq!(fs::metadata(place.path(NAME)).unwrap().mode() & 0o7777, 0o600);
+    let mut reader = place.options().open(NAME).unwrap();
+    assert_eq!(reader.read().unwrap().bytes, b"theirs");
+    assert_eq!(writer.publish(b"ours").unwrap(), 2);
+    assert_eq!(reader.read().unwrap().bytes, b"ours");
 }
 
 #[test]
