@@ -22,6 +22,7 @@ use common::trace::Traced;
 use common::{
     Child, LIMIT, NAME, Parent, Place, Raw, Words, at, is_line, line, skip, wait_until, woken_and_not_timed_out,
 };
+use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, gettid};
 use shm_mailbox::{ErrorKind, Options, Reader, Writer, WriterState};
@@ -599,6 +600,20 @@ fn what_a_killed_maker_left_is_removed() {
     fs::write(place.path("box.bell.new"), "").unwrap();
     let _writer = place.options().create(NAME).unwrap();
     assert_eq!(place.entries(), FILES, "when it is taken over");
+}
+
+#[test]
+fn a_file_with_holes_is_filled_by_the_next_writer() {
+    let place = Place::new();
+    drop(place.options().capacity(100_000).create(NAME).unwrap());
+    let blocks = || fs::metadata(place.path(NAME)).unwrap().blocks();
+    let whole = blocks();
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(place.raw().file(), flags, 16 << 10, 64 << 10).unwrap();
+    assert!(blocks() < whole);
+    // Or a full file system would be a SIGBUS later.
+    drop(place.options().create(NAME).unwrap());
+    assert_eq!(blocks(), whole);
 }
 
 // Killed at each system call. -----------------------------------------------------------------------------------------
