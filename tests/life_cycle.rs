@@ -13,7 +13,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, gettid};
 use shm_mailbox::{ErrorKind, Options, Reader, Writer, WriterState};
 
-roles!(follower, listener, worker, forker, waiter);
+roles!(follower, listener, worker, forker, ancestor, waiter);
 
 const FILES: [&str; 3] = ["box", "box.bell", "box.lock"];
 
@@ -587,6 +587,17 @@ fn a_header_with_another_locks_bits_is_left_alone() {
 }
 
 #[test]
+fn a_lock_file_without_bits_gets_some() {
+    let place = Place::new();
+    fs::write(place.path("box.lock"), "").unwrap();
+    fs::set_permissions(place.path("box.lock"), fs::Permissions::from_mode(0o600)).unwrap();
+    drop(place.options().create(NAME).unwrap());
+    let bits = fs::read(place.path("box.lock")).unwrap();
+    assert!(bits.len() == 16 && bits != [0; 16], "{bits:?}");
+    assert_eq!(place.raw().bytes::<16>(at::LOCK), bits[..]);
+}
+
+#[test]
 fn what_a_killed_maker_left_is_removed() {
     let place = Place::new();
     fs::write(place.path("box.new"), "half a mailbox").unwrap();
@@ -806,6 +817,40 @@ fn a_forked_child_is_not_the_writer_and_keeps_nothing_of_it() {
     assert_eq!(writer.expect("the lock ended with the parent").number(), 2);
     assert_eq!(state, WriterState::Alive, "the new one");
     drop(doorbell);
+}
+
+/// Has had a writer, and has one; forks, and the child forks too: each finds its standard streams as they were, and no
+/// descriptor more. Says how the child ended.
+fn ancestor(parent: &mut Parent) {
+    let _writer = Options::new().create(NAME).unwrap();
+    drop(Options::new().create("other").unwrap());
+    // What it is, and whether it passes exec, since it may be /dev/null to begin with.
+    let stream = |fd: i32| {
+        let file = fs::metadata(format!("/proc/self/fd/{fd}")).unwrap();
+        // SAFETY: the flags of a descriptor are numbers.
+        (file.dev(), file.ino(), unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) })
+    };
+    let state = || ([0, 1, 2].map(stream), fs::read_dir("/proc/self/fd").unwrap().count());
+    let before = state();
+    let fork_and = |in_child: &dyn Fn() -> bool| {
+        // SAFETY: of this process only this thread does anything, and the child leaves by _exit.
+        match unsafe { fork() }.unwrap() {
+            // SAFETY: _exit ends the process at once; nothing of the parent's is run.
+            ForkResult::Child => unsafe { nix::libc::_exit((!in_child()).into()) },
+            ForkResult::Parent { child } => waitpid(child, None).unwrap() == WaitStatus::Exited(child, 0),
+        }
+    };
+    let is_as_before = || state() == before;
+    let ended_well = fork_and(&|| is_as_before() && fork_and(&is_as_before));
+    parent.say(ended_well);
+}
+
+#[test]
+fn a_forked_childs_other_descriptors_are_left_alone() {
+    let place = Place::new();
+    let mut ancestor = Child::start("ancestor", &place, &[]);
+    ancestor.expect("true");
+    ancestor.end();
 }
 
 #[test]
