@@ -12,12 +12,12 @@ mod common;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{Child, LIMIT, NAME, Parent, Place, is_line, line};
-use memmap2::{MmapOptions, MmapRaw};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use shm_mailbox::{Error, ErrorKind, Options, Reader, guard_against_truncation};
@@ -227,6 +227,8 @@ fn other_faults_go_where_they_went_before() {
         plays("faulty", &[&before, &"fault"], None);
         plays("faulty", &[&before, &"raise"], None);
     }
+    // Where memory of ours was before.
+    plays("faulty", &[&"default", &"fault-in-its-place"], Some(libc::SIGBUS));
     plays("faulty", &[&"default", &"raise"], Some(libc::SIGBUS));
     plays("faulty", &[&"ignore", &"raise"], None);
 }
@@ -276,11 +278,30 @@ fn faulty(parent: &mut Parent) {
     }
     let file = tempfile::tempfile_in(std::env::var_os("MAILBOX_DIR").unwrap()).unwrap();
     file.set_len(4096).unwrap();
-    let mapping: MmapRaw = MmapOptions::new().len(4096).map_raw_read_only(&file).unwrap();
+    let (place, fixed) = match fault.as_str() {
+        "fault" => (std::ptr::null_mut(), 0),
+        _ => (of_a_reader_that_was(), libc::MAP_FIXED_NOREPLACE),
+    };
+    let flags = libc::MAP_SHARED | fixed;
+    // SAFETY: the kernel chooses where, or it is where nothing is.
+    let mapping = unsafe { libc::mmap(place, 4096, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+    assert_ne!(mapping, libc::MAP_FAILED);
     file.set_len(0).unwrap();
     // SAFETY: the mapping is there; reading it is the fault that this is about.
-    _ = unsafe { std::ptr::read_volatile(mapping.as_ptr()) };
+    _ = unsafe { std::ptr::read_volatile(mapping.cast::<u8>()) };
     unreachable!("nobody else's memory is replaced");
+}
+
+/// An address at which a mailbox was mapped, by a reader that is gone.
+fn of_a_reader_that_was() -> *mut libc::c_void {
+    let options = Options::new();
+    drop(options.create("other").unwrap());
+    let mut reader = options.open("other").unwrap();
+    assert!(reader.try_read().unwrap().is_none());
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.ends_with("/other")).expect("it is mapped");
+    drop(reader);
+    usize::from_str_radix(&line[..line.find('-').unwrap()], 16).unwrap() as *mut libc::c_void
 }
 
 // The program. --------------------------------------------------------------------------------------------------------
