@@ -23,7 +23,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 use shm_mailbox::{Error, ErrorKind, Options, Reader, guard_against_truncation};
 use std::os::unix::process::ExitStatusExt;
 
-roles!(unguarded, cut_reader, cut_sleeper, cut_writer, faulty);
+roles!(unguarded, cut_reader, several, cut_sleeper, cut_writer, faulty);
 
 const CAPACITY: usize = 20_000;
 
@@ -138,6 +138,34 @@ fn cut_reader(parent: &mut Parent) {
             }
         }
     }
+}
+
+#[test]
+fn each_mailbox_of_a_process_is_guarded_by_itself() {
+    plays("several", &[], None);
+}
+
+fn several(_: &mut Parent) {
+    guard_against_truncation();
+    let open = |name: &str| {
+        let mut writer = Options::new().create(name).unwrap();
+        writer.publish(name.as_bytes()).unwrap();
+        (name.to_owned(), Options::new().open(name).unwrap(), writer)
+    };
+    let mut others = ["first", "second"].map(open);
+    let (_, mut reader, mut writer) = open(NAME);
+    let mut third = open("third");
+    cut(0);
+    is_damaged(&reader.try_read().unwrap_err());
+    is_damaged(&writer.publish(b"").unwrap_err());
+    for (name, reader, writer) in others.iter_mut().chain([&mut third]) {
+        assert_eq!(reader.try_read().unwrap().unwrap().bytes, name.as_bytes());
+        writer.publish(b"next").unwrap();
+    }
+    let path = writer.path().with_file_name("first");
+    File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    is_damaged(&others[0].1.try_read().unwrap_err());
+    assert_eq!(others[1].1.try_read().unwrap().unwrap().bytes, b"next");
 }
 
 /// Does it as another user, in whose eyes the directory is to be open.
