@@ -405,7 +405,8 @@ fn who_waits_does_not_use_the_processor() {
             let mut idler = Child::start("idler", &place, &[&way, &TIME.as_millis()]);
             idler.expect("waiting");
             if case == "no mailbox" {
-                // What appears there is looked at once.
+                // What appears there, once it is watched, is looked at once.
+                idler.wait_until_asleep();
                 std::fs::write(place.path("other"), "").unwrap();
             }
             if case == "swept" {
