@@ -25,12 +25,19 @@ roles!(publisher, poller);
 const GO: usize = 0;
 const DONE: usize = 1;
 
-/// The system calls of a role between the two words; `None` where they cannot be seen.
-fn calls(role: &'static str, place: &Place, arguments: &[&dyn std::fmt::Display]) -> Option<Vec<i64>> {
+/// The system calls of a role between the two words, the first of which is given after `prepare`; `None` where they
+/// cannot be seen.
+fn calls(
+    role: &'static str,
+    place: &Place,
+    arguments: &[&dyn std::fmt::Display],
+    prepare: impl FnOnce(),
+) -> Option<Vec<i64>> {
     let words = Words::new(place.dir());
     let mut child = Child::start(role, place, arguments);
     let thread = Pid::from_raw(child.hear_number() as i32);
     let traced = Traced::attach(&child, thread)?;
+    prepare();
     words.set(GO, 1);
     let mut calls = Vec::new();
     loop {
@@ -66,7 +73,7 @@ fn publisher(parent: &mut Parent) {
 #[test]
 fn a_thousand_lines_make_three() {
     let place = Place::new();
-    let Some(calls) = calls("publisher", &place, &[&2048]) else { return skipped() };
+    let Some(calls) = calls("publisher", &place, &[&2048], || ()) else { return skipped() };
     let is_look = |call: &i64| [libc::SYS_fstat, libc::SYS_newfstatat].contains(call);
     assert!(calls.len() == 6 && calls.iter().all(is_look), "{calls:?}");
 }
@@ -75,19 +82,11 @@ fn a_thousand_lines_make_three() {
 fn a_line_for_a_sleeper_makes_the_wake() {
     let place = Place::new();
     drop(place.options().create(NAME).unwrap());
-    // A sleeper that has died, since a live one would have a flag to set again.
     let raw = place.raw();
-    let words = Words::new(place.dir());
-    let mut child = Child::start("publisher", &place, &[&1]);
-    let thread = Pid::from_raw(child.hear_number() as i32);
-    let Some(traced) = Traced::attach(&child, thread) else { return skipped() };
-    raw.put_u32(raw.page(), 1);
-    words.set(GO, 1);
-    assert_eq!(traced.next(None), Stop::Call(libc::SYS_futex));
-    assert_eq!(traced.next(None), Stop::Returned);
-    traced.next(None);
-    assert_eq!(words.get(DONE), 1, "no other");
-    traced.kill(child);
+    // A sleeper that has died, since a live one would have a flag to set again.
+    let leave_a_flag = || raw.put_u32(raw.page(), 1);
+    let Some(calls) = calls("publisher", &place, &[&1], leave_a_flag) else { return skipped() };
+    assert_eq!(calls, [libc::SYS_futex]);
 }
 
 /// Waits for the end of five slices, by its doorbell.
@@ -119,7 +118,7 @@ fn a_slice_watches_nothing_anew() {
     for has_mailbox in [true, false] {
         let place = Place::new();
         let _writer = has_mailbox.then(|| place.options().create(NAME).unwrap());
-        let Some(calls) = calls("poller", &place, &[]) else { return skipped() };
+        let Some(calls) = calls("poller", &place, &[], || ()) else { return skipped() };
         assert!(!calls.is_empty());
         let anew: Vec<_> = calls.iter().filter(|call| WATCHES.contains(call)).collect();
         assert!(anew.is_empty(), "with a mailbox: {has_mailbox}: {anew:?} of {calls:?}");

@@ -38,7 +38,11 @@ fn plays(role: &'static str, arguments: &[&dyn std::fmt::Display], signal: Optio
 }
 
 fn cut(length: u64) {
-    let path = std::path::Path::new(&std::env::var_os("MAILBOX_DIR").unwrap()).join(NAME);
+    cut_named(NAME, length);
+}
+
+fn cut_named(name: &str, length: u64) {
+    let path = std::path::Path::new(&std::env::var_os("MAILBOX_DIR").unwrap()).join(name);
     File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
@@ -162,8 +166,7 @@ fn several(_: &mut Parent) {
         assert_eq!(reader.try_read().unwrap().unwrap().bytes, name.as_bytes());
         writer.publish(b"next").unwrap();
     }
-    let path = writer.path().with_file_name("first");
-    File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    cut_named("first", 0);
     is_damaged(&others[0].1.try_read().unwrap_err());
     assert_eq!(others[1].1.try_read().unwrap().unwrap().bytes, b"next");
 }
