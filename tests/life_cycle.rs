@@ -620,7 +620,9 @@ fn a_file_with_holes_is_filled_by_the_next_writer() {
     let blocks = || fs::metadata(place.path(NAME)).unwrap().blocks();
     let whole = blocks();
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    fallocate(place.raw().file(), flags, 16 << 10, 64 << 10).unwrap();
+    // Where the banks begin: whole pages, however large they are.
+    let raw = place.raw();
+    fallocate(raw.file(), flags, 2 * raw.page() as i64, 64 << 10).unwrap();
     assert!(blocks() < whole);
     // Or a full file system would be a SIGBUS later.
     drop(place.options().create(NAME).unwrap());
